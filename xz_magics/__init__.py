@@ -1,0 +1,1 @@
+"""xz_magics: language-model subagents in a notebook cell, under budgets that hold."""

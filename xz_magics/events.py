@@ -1,0 +1,184 @@
+"""What happens in a run, as frozen values, and the stream that stamps them and hands them out in order."""
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
+
+from xz_magics.errors import XzMagicsError
+from xz_magics.records import ErrorType, Message, Quota, Status, Task, Turn
+
+logger = logging.getLogger("xz_magics")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStarted:
+    tasks: int
+    max_concurrent: int
+    quota: Quota
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskPlanned:
+    task: Task
+    parent: str | None = None
+    depth: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskStarted:
+    """Slot, reservation and pacing are granted; the first request goes out next."""
+
+    label: str
+    queued_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestSent:
+    """An attempt's request has been written. `spawn_s` is given with a task's first one only."""
+
+    label: str
+    turn: int
+    attempt: int
+    spawn_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextReceived:
+    label: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryScheduled:
+    label: str
+    turn: int
+    attempt: int
+    delay_s: float
+    error_type: ErrorType
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountPaused:
+    """A 429: all tasks of this account wait together. Nothing of the key is in its name."""
+
+    account: str
+    delay_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnEnded:
+    label: str
+    turn: Turn
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskEnded:
+    """The one final event of a task. Times in seconds; what was never reached is None."""
+
+    label: str
+    status: Status
+    output: str | None = None
+    error: str | None = None
+    error_type: ErrorType | None = None
+    finish_reason: str | None = None
+    duration_s: float | None = None
+    queued_s: float | None = None
+    work: str | None = None
+    messages: tuple[Message, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunEnded:
+    duration_s: float
+    reason: str | None = None
+
+
+Event = (
+    RunStarted
+    | TaskPlanned
+    | TaskStarted
+    | RequestSent
+    | TextReceived
+    | RetryScheduled
+    | AccountPaused
+    | TurnEnded
+    | TaskEnded
+    | RunEnded
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stamped:
+    """An event with its run, its number in that run (from 0) and its time in seconds since the epoch."""
+
+    run: str
+    number: int
+    at: float
+    event: Event
+
+
+Observer = Callable[[Stamped], None]
+
+
+class Stream:
+    """Stamps events and hands each, in order, to every observer before the next one is stamped.
+
+    A critical observer that raises ends the run; any other is dropped with one logged traceback.
+    """
+
+    def __init__(
+        self,
+        run: str,
+        *,
+        critical: Iterable[Observer] = (),
+        observers: Iterable[Observer] = (),
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self.run = run
+        self._critical = tuple(critical)
+        self._observers = list(observers)
+        self._wall = wall
+        self._number = 0
+
+    def emit(self, event: Event) -> None:
+        stamped = Stamped(run=self.run, number=self._number, at=self._wall(), event=event)
+        self._number += 1
+        for observer in self._critical:
+            observer(stamped)
+        for observer in tuple(self._observers):
+            try:
+                observer(stamped)
+            except Exception:
+                self._observers.remove(observer)
+                logger.exception("an observer of run %s failed and hears no more: %r", self.run, observer)
+
+
+_CLASSES = {cls.__name__: cls for cls in (*Event.__args__, Stamped, Task, Turn, Message, Quota)}
+
+
+def to_json(value: Any) -> Any:
+    """A stamped event as plain JSON values. Each record names its class under "@"."""
+    if is_dataclass(value):
+        return {"@": type(value).__name__} | {f.name: to_json(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, tuple):
+        return [to_json(item) for item in value]
+    if isinstance(value, Mapping):
+        return {"@": "map", "of": dict(value)}
+    return value
+
+
+def from_json(value: Any) -> Any:
+    """The inverse of `to_json`; raises XzMagicsError for a class that is none of ours."""
+    if isinstance(value, list):
+        return tuple(from_json(item) for item in value)
+    if not isinstance(value, dict):
+        return value
+    if value.get("@") == "map":
+        return value["of"]
+    cls = _CLASSES.get(value.get("@", ""))
+    if cls is None:
+        raise XzMagicsError(f"no event is called {value.get('@')!r}", "the file was written by another program or version")
+    return cls(**{name: from_json(item) for name, item in value.items() if name != "@"})

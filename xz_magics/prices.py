@@ -1,0 +1,86 @@
+"""What a model call may cost and did cost, in US dollars; it alone knows the price table."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import lru_cache
+from typing import Protocol
+
+from xz_magics.records import Usage
+
+PER_MILLION = Decimal(1_000_000)
+
+
+class Price(Protocol):
+    def cost(self, usage: Usage) -> Decimal:
+        """What these tokens cost, in dollars."""
+        ...
+
+    def worst(self, input_tokens: int, output_tokens: int) -> Decimal:
+        """The most that so many tokens can cost, however they turn out to be cached."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlatPrice:
+    """Dollars per million tokens. A cached price of None is the input price."""
+
+    input_usd: Decimal
+    output_usd: Decimal
+    cache_read_usd: Decimal | None = None
+    cache_write_usd: Decimal | None = None
+
+    def cost(self, usage: Usage) -> Decimal:
+        plain = usage.input_tokens - usage.cache_read_tokens - usage.cache_write_tokens
+        read = self.input_usd if self.cache_read_usd is None else self.cache_read_usd
+        write = self.input_usd if self.cache_write_usd is None else self.cache_write_usd
+        total = plain * self.input_usd + usage.cache_read_tokens * read + usage.cache_write_tokens * write
+        return (total + usage.output_tokens * self.output_usd) / PER_MILLION
+
+    def worst(self, input_tokens: int, output_tokens: int) -> Decimal:
+        dearest = max(self.input_usd, self.cache_read_usd or self.input_usd, self.cache_write_usd or self.input_usd)
+        return (input_tokens * dearest + output_tokens * self.output_usd) / PER_MILLION
+
+
+FREE = FlatPrice(input_usd=Decimal(0), output_usd=Decimal(0))
+
+
+class TablePrice:
+    """A model of genai-prices' table, whose prices may have tiers and parts that depend on the time of day."""
+
+    def __init__(self, provider: str, model: str) -> None:
+        self._provider = provider
+        self._model = model
+
+    def cost(self, usage: Usage) -> Decimal:
+        return self._total(
+            usage.input_tokens, usage.output_tokens, usage.cache_read_tokens, usage.cache_write_tokens
+        )
+
+    def worst(self, input_tokens: int, output_tokens: int) -> Decimal:
+        return max(
+            self._total(input_tokens, output_tokens, 0, 0), self._total(input_tokens, output_tokens, 0, input_tokens)
+        )
+
+    def _total(self, tokens_in: int, tokens_out: int, read: int, write: int) -> Decimal:
+        from genai_prices import Usage as TableUsage, calc_price
+
+        usage = TableUsage(
+            input_tokens=tokens_in, output_tokens=tokens_out, cache_read_tokens=read, cache_write_tokens=write
+        )
+        return calc_price(usage, self._model, provider_id=self._provider).total_price
+
+
+@lru_cache(maxsize=256)
+def _listed(provider: str, model: str) -> TablePrice | None:
+    price = TablePrice(provider, model)
+    try:
+        price.worst(1, 1)
+    except LookupError:
+        return None
+    return price
+
+
+def price_of(provider: str, model: str, own: Mapping[str, FlatPrice]) -> Price | None:
+    """The price of "provider:model": the user's own table first, then genai-prices'; None is unpriced."""
+    return own.get(f"{provider}:{model}") or _listed(provider, model)

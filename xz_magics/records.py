@@ -1,0 +1,201 @@
+"""The values that pass between the rooms: frozen, and this file alone knows their fields."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar, get_args
+
+Number = TypeVar("Number", int, float)
+
+Status = Literal["done", "incomplete", "refused", "failed", "timed_out", "cancelled", "skipped"]
+STATUSES: tuple[Status, ...] = get_args(Status)
+
+ErrorType = Literal[
+    "quota_exceeded",
+    "auth",
+    "rate_limited",
+    "spent_account",
+    "bad_request",
+    "context_length",
+    "bad_response",
+    "empty_answer",
+    "network",
+    "timeout",
+    "cancelled",
+    "dependency",
+    "fail_fast",
+    "tool_protocol",
+    "schema",
+    "refused",
+    "length",
+    "turn_limit",
+    "cut",
+    "internal",
+]
+ERROR_TYPES: tuple[ErrorType, ...] = get_args(ErrorType)
+
+Finish = Literal["stop", "length", "refused", "tool_calls", "cut"]
+"""Why a reply ended, in one vocabulary for all wires. `cut`: the stream broke off after some text."""
+
+Role = Literal["system", "user", "assistant"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quota:
+    """Hard limits; None is no limit, 0 is nothing at all. Time in seconds, cost in US dollars."""
+
+    max_executions: int | None = None
+    max_total_tokens: int | None = None
+    max_total_time: float | None = None
+    max_total_cost: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Tokens of one model call. `input_tokens` holds all prompt tokens; the cached ones are a part of it."""
+
+    input_tokens: int
+    output_tokens: int
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+    estimated: bool = False
+
+    @property
+    def total_tokens(self) -> int:
+        return self.input_tokens + self.output_tokens
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What one model call asks. `max_tokens` always goes out: the reservation rests on it."""
+
+    messages: tuple[Message, ...]
+    max_tokens: int
+    temperature: float | None = None
+    top_p: float | None = None
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    params: Mapping[str, Any] = field(default_factory=dict)
+    stream: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """A model's answer. `finish_reason` is the provider's own word; `usage` is None where it sent none."""
+
+    text: str
+    finish: Finish
+    finish_reason: str | None
+    usage: Usage | None
+    model: str | None = None
+    request_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """One complete unit of work: nothing about it is left to be filled in. Times in seconds."""
+
+    index: int
+    label: str
+    prompt: str
+    model: str
+    max_tokens: int
+    system: str | None = None
+    summary_prompt: str | None = None
+    allowed_tools: tuple[str, ...] = ()
+    max_turns: int = 10
+    temperature: float | None = None
+    top_p: float | None = None
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    timeout: float | None = None
+    idle_timeout: float | None = None
+    params: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """One model call with all its attempts. Tokens and cost are what was charged; None is unknown."""
+
+    number: int
+    attempts: int
+    max_tokens: int
+    started_at: float | None
+    duration_s: float | None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cost_usd: float | None = None
+    estimated: bool = False
+    finish_reason: str | None = None
+    error_type: ErrorType | None = None
+    error: str | None = None
+
+    @property
+    def total_tokens(self) -> int | None:
+        return known_sum((self.input_tokens, self.output_tokens))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How one task ended. Times in seconds, `started_at` in seconds since the epoch (UTC); None is unknown.
+
+    `output` is what the task answered, in part where the status says so; `work` is the text before a summary.
+    """
+
+    index: int
+    label: str
+    status: Status
+    model: str
+    max_tokens: int
+    output: str | None = None
+    error: str | None = None
+    error_type: ErrorType | None = None
+    parent: str | None = None
+    depth: int = 0
+    turns: tuple[Turn, ...] = ()
+    queued_s: float | None = None
+    spawn_s: float | None = None
+    duration_s: float | None = None
+    started_at: float | None = None
+    finish_reason: str | None = None
+    work: str | None = None
+    messages: tuple[Message, ...] = ()
+
+    @property
+    def success(self) -> bool:
+        return self.status == "done"
+
+    @property
+    def attempts(self) -> int:
+        return sum(turn.attempts for turn in self.turns)
+
+    @property
+    def input_tokens(self) -> int | None:
+        return known_sum(turn.input_tokens for turn in self.turns)
+
+    @property
+    def output_tokens(self) -> int | None:
+        return known_sum(turn.output_tokens for turn in self.turns)
+
+    @property
+    def total_tokens(self) -> int | None:
+        return known_sum((self.input_tokens, self.output_tokens))
+
+    @property
+    def cost_usd(self) -> float | None:
+        return known_sum(turn.cost_usd for turn in self.turns)
+
+    @property
+    def estimated(self) -> bool:
+        return any(turn.estimated for turn in self.turns)
+
+
+def known_sum(numbers: Iterable[Number | None]) -> Number | None:
+    """The sum of the known numbers; None where none is known: unknown is never 0."""
+    known = [number for number in numbers if number is not None]
+    return sum(known[1:], known[0]) if known else None

@@ -1,0 +1,1 @@
+"""How a run is shown: as text, as HTML, as pictures, live."""
