@@ -70,11 +70,9 @@ def imports_of(path):
 
 def own_rooms(path):
     for name in imports_of(path):
-        parts = name.split(".")
-        if parts[0] == "xz_magics" and len(parts) > 1 and (ROOT / parts[1]).with_suffix(".py").exists():
-            yield parts[1]
-        elif parts[0] == "xz_magics" and len(parts) > 1 and (ROOT / parts[1]).is_dir():
-            yield parts[1]
+        match name.split("."):
+            case ["xz_magics", room, *_] if (ROOT / f"{room}.py").exists() or (ROOT / room).is_dir():
+                yield room
 
 
 @pytest.mark.parametrize("path", files(), ids=lambda path: str(path.relative_to(ROOT)))
@@ -82,7 +80,9 @@ def test_every_file_has_a_floor_and_imports_only_what_is_below_it(path):
     here = room_of(path)
     assert here in FLOOR, f"{here} stands on no floor"
     for other in set(own_rooms(path)) - {here}:
-        assert FLOOR[other] < FLOOR[here], f"{path.relative_to(ROOT)} (floor {FLOOR[here]}) imports {other} ({FLOOR[other]})"
+        assert FLOOR[other] < FLOOR[here], (
+            f"{path.relative_to(ROOT)} (floor {FLOOR[here]}) imports {other} ({FLOOR[other]})"
+        )
 
 
 @pytest.mark.parametrize("path", files(), ids=lambda path: str(path.relative_to(ROOT)))

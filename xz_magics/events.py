@@ -180,5 +180,5 @@ def from_json(value: Any) -> Any:
         return value["of"]
     cls = _CLASSES.get(value.get("@", ""))
     if cls is None:
-        raise XzMagicsError(f"no event is called {value.get('@')!r}", "the file was written by another program or version")
+        raise XzMagicsError(f"no event is called {value.get('@')!r}", "another program or version wrote it")
     return cls(**{name: from_json(item) for name, item in value.items() if name != "@"})

@@ -53,9 +53,7 @@ class TablePrice:
         self._model = model
 
     def cost(self, usage: Usage) -> Decimal:
-        return self._total(
-            usage.input_tokens, usage.output_tokens, usage.cache_read_tokens, usage.cache_write_tokens
-        )
+        return self._total(usage.input_tokens, usage.output_tokens, usage.cache_read_tokens, usage.cache_write_tokens)
 
     def worst(self, input_tokens: int, output_tokens: int) -> Decimal:
         return max(

@@ -195,6 +195,21 @@ class Outcome:
         return any(turn.estimated for turn in self.turns)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitUse:
+    """Where one limit of one level stands: `level` is "session" or "run", `name` a field of Quota; limit None: none."""
+
+    level: str
+    name: str
+    limit: float | None
+    used: float
+    reserved: float
+
+    @property
+    def remaining(self) -> float | None:
+        return None if self.limit is None else max(0, self.limit - self.used - self.reserved)
+
+
 def known_sum(numbers: Iterable[Number | None]) -> Number | None:
     """The sum of the known numbers; None where none is known: unknown is never 0."""
     known = [number for number in numbers if number is not None]
