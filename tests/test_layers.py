@@ -13,7 +13,7 @@ ROOT = Path(xz_magics.__file__).parent
 FLOORS = [
     {"records"},
     {"errors", "metrics", "interrupt"},
-    {"specs", "config", "quota", "pacing", "retry", "prices", "schemas", "stats", "events", "templates"},
+    {"specs", "config", "quotas", "pacing", "retry", "prices", "schemas", "stats", "events", "templates", "options"},
     {"scores", "tools", "providers", "frames"},
     {"plan", "agent", "executors", "outcomes", "observers"},
     {"engine", "views"},

@@ -8,11 +8,13 @@ XzMagicsError
 ├── ProviderError        one attempt of a model call failed
 ├── TasksFailed          asked for by raise_for_failures() and --check
 └── NestingError         this event loop cannot be entered a second time
-RunInterrupted           Stop was pressed (a KeyboardInterrupt, so that queued cells do not go on)
+RunInterrupted           Stop was pressed: ends a cell (a KeyboardInterrupt, so that queued cells do not go on)
+RunStopped               Stop was pressed: ends an awaited run() (a CancelledError)
 
 A message says what, where and which value; `hint` says how to mend it.
 """
 
+import asyncio
 from typing import Literal
 
 from xz_magics.records import ErrorType
@@ -110,12 +112,15 @@ class NestingError(XzMagicsError):
 class RunInterrupted(KeyboardInterrupt):
     """Stop was pressed: a KeyboardInterrupt, so that queued cells do not go on with half a table."""
 
-    def __init__(self, message: str) -> None:
-        super().__init__(message)
-        self.message = message
+    def _render_traceback_(self) -> list[str]:
+        return [str(self)]
+
+
+class RunStopped(asyncio.CancelledError):
+    """Stop was pressed: a CancelledError, since a KeyboardInterrupt that leaves an asyncio task ends the kernel."""
 
     def _render_traceback_(self) -> list[str]:
-        return [self.message]
+        return [str(self)]
 
 
 def _excerpt(source: str, column: int, width: int = 96) -> tuple[str, int]:

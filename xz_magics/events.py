@@ -13,6 +13,13 @@ logger = logging.getLogger("xz_magics")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Noted:
+    """Something worth a line before the run starts, such as the fetching of weights."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunStarted:
     tasks: int
     max_concurrent: int
@@ -97,7 +104,8 @@ class RunEnded:
 
 
 Event = (
-    RunStarted
+    Noted
+    | RunStarted
     | TaskPlanned
     | TaskStarted
     | RequestSent

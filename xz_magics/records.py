@@ -86,7 +86,10 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """A model's answer. `finish_reason` is the provider's own word; `usage` is None where it sent none."""
+    """A model's answer. `finish_reason` is the provider's own word; `usage` is None where it sent none.
+
+    `note` says what broke off a reply that is cut.
+    """
 
     text: str
     finish: Finish
@@ -94,6 +97,7 @@ class Reply:
     usage: Usage | None
     model: str | None = None
     request_id: str | None = None
+    note: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,9 +11,19 @@ class Exchange:
     """One attempt as it goes: what has gone out and come back so far.
 
     A provider writes it while it works, so that a cancelled, cut or timed-out call keeps its text and can be charged.
+    The caller may set `idle_timeout_s`: how long a stream may bring nothing new; None is no limit.
     """
 
-    __slots__ = ("_on_sent", "_on_text", "finish_reason", "parts", "received_bytes", "sent", "usage")
+    __slots__ = (
+        "_on_sent",
+        "_on_text",
+        "finish_reason",
+        "idle_timeout_s",
+        "parts",
+        "received_bytes",
+        "sent",
+        "usage",
+    )
 
     def __init__(self, on_sent: Callable[[], None] | None = None, on_text: Callable[[str], None] | None = None) -> None:
         self._on_sent = on_sent
@@ -23,6 +33,7 @@ class Exchange:
         self.received_bytes = 0
         self.usage: Usage | None = None
         self.finish_reason: str | None = None
+        self.idle_timeout_s: float | None = 60.0
 
     def mark_sent(self) -> None:
         """The request has been written; from here on it may cost. Only the first call counts."""
@@ -65,6 +76,10 @@ class Provider(Protocol):
     @property
     def price(self) -> Price | None:
         """None: unpriced."""
+        ...
+
+    async def open(self, tell: Callable[[str], None]) -> None:
+        """Makes ready what a call needs, before anything is sent; `tell` takes one line. Raises ModelError."""
         ...
 
     async def call(self, request: Request, exchange: Exchange) -> Reply: ...

@@ -1,0 +1,259 @@
+"""`run` and `run_sync`: the one place where the parts are put together."""
+
+import asyncio
+import inspect
+import secrets
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from dataclasses import fields, replace
+from typing import Any
+
+from xz_magics import specs
+from xz_magics.agent import Surroundings
+from xz_magics.config import Settings
+from xz_magics.engine import Run
+from xz_magics.errors import NestingError, RunInterrupted, RunStopped, XzMagicsError
+from xz_magics.events import Observer, Stamped, Stream, TaskEnded, TaskStarted
+from xz_magics.interrupt import Guard
+from xz_magics.metrics import Metrics
+from xz_magics.outcomes import Outcomes
+from xz_magics.pacing import Gates
+from xz_magics.plan import Plan, make_plan
+from xz_magics.providers import Provider
+from xz_magics.providers.local import installed
+from xz_magics.providers.opening import Opener
+from xz_magics.quotas import check_quota
+from xz_magics.records import Outcome, Quota
+from xz_magics.results import Results
+from xz_magics.session import session
+from xz_magics.views.live import view_here
+
+LIMITS = tuple(limit.name for limit in fields(Quota))
+MOST_TASKS_WITH_TEXT_EVENTS = 64
+
+Work = str | Mapping[str, Any] | Sequence[str | Mapping[str, Any]]
+
+
+async def run(
+    work: Work,
+    *,
+    model: str | None = None,
+    system: str | None = None,
+    summary_prompt: str | None = None,
+    temperature: float | None = None,
+    top_p: float | None = None,
+    seed: int | None = None,
+    stop: str | Sequence[str] | None = None,
+    max_tokens: int | None = None,
+    max_turns: int | None = None,
+    timeout: float | None = None,  # noqa: ASYNC109 - the option's name; it bounds each task, not this call
+    idle_timeout: float | None = None,
+    params: Mapping[str, Any] | None = None,
+    max_concurrent: int | None = None,
+    fail_fast: bool | None = None,
+    max_executions: int | None = None,
+    max_total_tokens: int | None = None,
+    max_total_time: float | None = None,
+    max_total_cost: float | None = None,
+    quota: Quota | None = None,
+    retries: int | None = None,
+    stream: bool | None = None,
+    base_url: str | None = None,
+    format: str | None = None,  # noqa: A002 - the option's name
+    names: Mapping[str, object] | None = None,
+    observers: Iterable[Observer] = (),
+    on_result: Callable[[Outcome], None] | None = None,
+    show: bool = False,
+) -> Results:
+    """Runs tasks concurrently as language-model subagents and returns their Results.
+
+    `work` is a spec text, a dict, or a list of prompts or dicts. The other arguments are the options of `%%subagents`;
+    times are seconds, costs US dollars. `names` are what `{{name}}` in a prompt may use. `observers` are called with
+    each stamped event; `on_result` with each Outcome. A task's failure is a row, not an exception.
+
+    Raises SpecError, ConfigError or ModelError before anything is sent, and RunStopped when Stop was pressed: then
+    `xz_magics.last` holds what there is.
+    """
+    options = {name: value for name, value in locals().items() if name != "work" and value is not None}
+    results = await launch(work, **options)
+    if results.interrupted:
+        raise RunStopped(interruption(results))
+    return results
+
+
+run_arguments = inspect.signature(run)
+
+
+def run_sync(work: Work, **options: Any) -> Results:
+    """`run` for code that cannot await: in a plain script, and in a notebook too, where it runs on the kernel's loop.
+
+    Takes the same arguments and raises the same errors; RunInterrupted when Stop was pressed; NestingError where that
+    loop cannot be entered again.
+    """
+    run_arguments.bind(work, **options)
+    results = run_here(launch(work, **options))
+    if results.interrupted:
+        raise RunInterrupted(interruption(results))
+    return results
+
+
+run_sync.__signature__ = run_arguments  # type: ignore[attr-defined]  # what help shows: one list of options
+
+
+async def launch(
+    work: Work,
+    *,
+    quota: Quota | None = None,
+    retries: int | None = None,
+    stream: bool | None = None,
+    base_url: str | None = None,
+    format: str | None = None,  # noqa: A002 - the option's name
+    names: Mapping[str, object] | None = None,
+    observers: Iterable[Observer] = (),
+    on_result: Callable[[Outcome], None] | None = None,
+    show: bool = False,
+    **given: Any,
+) -> Results:
+    """`run` whose end by Stop is no exception: `results.interrupted` tells. `given` are options that tasks share."""
+    with session.guards.guard() as guard:
+        options = specs.check_options(given)
+        settings = _settled(session.settings, retries=retries, stream=stream)
+        opener = Opener(settings, session.local_model, base_url=base_url)
+        document = specs.read(work, form=format)
+        limits = Quota(**{name: options.pop(name) for name in LIMITS if name in options})
+        options["quota"] = _tightest(document.head.get("quota"), limits, quota)
+        plan = make_plan(document, settings=settings, options=options, names=names or {}, secrets=opener.secrets())
+        providers = opener.open_all(plan.tasks, priced=_cost_is_limited(plan.quota))
+        parts = _put_together(plan, providers, settings, observers, on_result)
+        return await _see_through(*parts, providers, guard, show=show)
+
+
+def run_here(running: Coroutine[Any, Any, Results]) -> Results:
+    """Runs to the end from code that cannot await: on a loop of its own, or on the running one, entered once more."""
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(running)
+    try:
+        _allow_nesting(loop)
+    except NestingError:
+        running.close()
+        raise
+    return loop.run_until_complete(running)
+
+
+def interruption(results: Results) -> str:
+    """What a person is told after Stop."""
+    done = sum(outcome.success for outcome in results)
+    return f"Stopped: {done} of {len(results)} tasks are done. The table is in xz_magics.last; run the cell to go on."
+
+
+def _allow_nesting(loop: asyncio.AbstractEventLoop) -> None:
+    """Checked before anything is patched: a failed patch would leave asyncio half changed for everybody."""
+    if not isinstance(loop, asyncio.BaseEventLoop):
+        raise NestingError(f"this event loop ({type(loop).__module__}) cannot be nested", "await xz_magics.run(...)")
+    import nest_asyncio2
+
+    nest_asyncio2.apply(loop)
+
+
+def _settled(settings: Settings, *, retries: int | None, stream: bool | None) -> Settings:
+    return replace(
+        settings,
+        model=settings.model or ("local" if installed() else None),
+        retries=settings.retries if retries is None else retries,
+        stream=settings.stream if stream is None else stream,
+    )
+
+
+def _tightest(*quotas: Quota | None) -> Quota:
+    """Of each limit the smallest that is given: none overrides another."""
+    for quota in quotas:
+        check_quota(quota or Quota())
+    given = [quota for quota in quotas if quota is not None]
+    limits = {name: [getattr(quota, name) for quota in given if getattr(quota, name) is not None] for name in LIMITS}
+    return Quota(**{name: min(values, default=None) for name, values in limits.items()})
+
+
+def _cost_is_limited(quota: Quota) -> bool:
+    return quota.max_total_cost is not None or session.quota.quota.max_total_cost is not None
+
+
+def _put_together(
+    plan: Plan,
+    providers: Mapping[str, Provider],
+    settings: Settings,
+    observers: Iterable[Observer],
+    on_result: Callable[[Outcome], None] | None,
+) -> tuple[Run, Results, Outcomes]:
+    """The engine, what it tells, and the Results that hear it; nothing runs yet."""
+    outcomes, metrics, run_id = Outcomes(), Metrics(), secrets.token_hex(6)
+    counting = [_counting(outcomes, metrics), _counting(outcomes, session.metrics)]
+    telling = [] if on_result is None else [_telling(outcomes, on_result)]
+    events = Stream(run_id, critical=[outcomes], observers=[*counting, *telling, *observers])
+    around = Surroundings(
+        tracker=session.quota.child(plan.quota),
+        gates=Gates(),
+        emit=events.emit,
+        retries=settings.retries,
+        output_max_size=settings.output_max_size,
+        stream=settings.stream,
+        emit_text=len(plan.tasks) <= MOST_TASKS_WITH_TEXT_EVENTS,
+    )
+    engine = Run(plan.tasks, providers, around, max_concurrent=plan.max_concurrent, fail_fast=plan.fail_fast)
+    results = Results(
+        outcomes,
+        run_id=run_id,
+        tracker=around.tracker,
+        metrics=metrics,
+        stop=engine.stop,
+        cancel=engine.cancel,
+        warnings=plan.warnings,
+    )
+    session.last, session.last_tracker = results, around.tracker
+    return engine, results, outcomes
+
+
+async def _see_through(
+    engine: Run, results: Results, outcomes: Outcomes, providers: Mapping[str, Provider], guard: Guard, *, show: bool
+) -> Results:
+    """Runs to the end, whatever end that is; shows what there is."""
+    view = view_here(engine.stop) if show else None
+    beat = None if view is None else lambda: view.draw(outcomes)
+    guard.attach(engine.stop)
+    try:
+        await engine.execute(beat)
+    except XzMagicsError:
+        if view is not None:
+            view.end(None)
+            view = None
+        raise
+    finally:
+        for provider in providers.values():
+            await provider.aclose()
+        if view is not None:
+            results.shown_in_cell = view.end(results._repr_mimebundle_())
+    results.interrupted = engine.stopped or guard.stopped
+    return results
+
+
+def _counting(outcomes: Outcomes, metrics: Metrics) -> Observer:
+    def observe(stamped: Stamped) -> None:
+        match stamped.event:
+            case TaskStarted(label=label):
+                metrics.started(outcomes.rows[label].depth)
+            case TaskEnded(label=label):
+                outcome = outcomes.rows[label].outcome
+                if outcome is not None:
+                    metrics.ended(outcome)
+
+    return observe
+
+
+def _telling(outcomes: Outcomes, on_result: Callable[[Outcome], None]) -> Observer:
+    def observe(stamped: Stamped) -> None:
+        if isinstance(stamped.event, TaskEnded):
+            outcome = outcomes.rows[stamped.event.label].outcome
+            if outcome is not None:
+                on_result(outcome)
+
+    return observe

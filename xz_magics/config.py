@@ -1,0 +1,196 @@
+"""The settings and where they come from: defaults < YAML file < environment < `%config`. It alone knows the folders."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from xz_magics.errors import ConfigError
+from xz_magics.records import Quota
+
+ENV = "XZ_MAGICS_"
+MOST_FILE_BYTES = 1_000_000
+
+PRESETS: Mapping[str, Mapping[str, Any]] = {
+    "cost-optimized": {
+        "max_depth": 2,
+        "default_max_turns": 3,
+        "output_max_size": 2048,
+        "quota": Quota(max_executions=5, max_total_tokens=10_000),
+    },
+    "balanced": {
+        "max_depth": 3,
+        "default_max_turns": 10,
+        "quota": Quota(max_executions=20, max_total_tokens=100_000, max_total_time=600),
+    },
+    "performance-optimized": {
+        "max_depth": 4,
+        "default_max_turns": 20,
+        "quota": Quota(max_executions=50, max_total_tokens=500_000, max_total_time=3600),
+    },
+}
+"""Settings that belong together, by name; the limits are the session's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Times in seconds, sizes in bytes. `quota` holds the session's limits; `max_tokens` None: the provider's default.
+
+    `endpoints`, `prices` and `scripts` are as written in the file: name -> fields.
+    """
+
+    model: str | None = None
+    max_concurrent: int = 5
+    max_tokens: int | None = None
+    default_max_turns: int = 10
+    max_depth: int = 3
+    retries: int = 2
+    timeout: float | None = None
+    idle_timeout: float = 60.0
+    output_max_size: int | None = None
+    fail_fast: bool = False
+    stream: bool = True
+    quota: Quota = Quota()
+    endpoints: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    prices: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    scripts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+LIMITS = tuple(limit.name for limit in fields(Quota))
+TABLES = ("endpoints", "prices", "scripts")
+KINDS: Mapping[str, type] = {
+    "model": str,
+    "max_concurrent": int,
+    "max_tokens": int,
+    "default_max_turns": int,
+    "max_depth": int,
+    "retries": int,
+    "timeout": float,
+    "idle_timeout": float,
+    "output_max_size": int,
+    "fail_fast": bool,
+    "stream": bool,
+    "max_executions": int,
+    "max_total_tokens": int,
+    "max_total_time": float,
+    "max_total_cost": float,
+}
+"""The settings that have one plain value; the last four are the quota's."""
+
+LEAST: Mapping[str, int] = {"max_concurrent": 1, "max_tokens": 1, "default_max_turns": 1}
+
+
+def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
+    """Reads the file and the environment. Raises ConfigError: which file or variable, which key, which value."""
+    settings = Settings()
+    path = config_path(environ)
+    if path.exists():
+        settings = _with_file(settings, path)
+    plain = {name: (f"{ENV}{name.upper()}", environ.get(f"{ENV}{name.upper()}")) for name in KINDS}
+    given = {name: _from_text(name, text, where) for name, (where, text) in plain.items() if text is not None}
+    return changed(settings, given, "the environment")
+
+
+def changed(settings: Settings, values: Mapping[str, Any], where: str) -> Settings:
+    """The settings with some plain values changed, checked; limits go into the quota."""
+    for name, value in values.items():
+        _check(name, value, where)
+    limits = {name: value for name, value in values.items() if name in LIMITS}
+    rest = {name: value for name, value in values.items() if name not in LIMITS}
+    return replace(settings, **rest, quota=replace(settings.quota, **limits))
+
+
+def with_preset(settings: Settings, preset: str) -> Settings:
+    """Raises ConfigError for a name that is none."""
+    if preset not in PRESETS:
+        raise ConfigError(f"no preset is called {preset!r}", f"the presets are {', '.join(PRESETS)}")
+    return replace(settings, **PRESETS[preset])
+
+
+def config_path(environ: Mapping[str, str] = os.environ) -> Path:
+    if f"{ENV}CONFIG" in environ:
+        return Path(environ[f"{ENV}CONFIG"]).expanduser()
+    from platformdirs import user_config_path
+
+    return user_config_path("xz_magics") / "config.yaml"
+
+
+def cache_dir(environ: Mapping[str, str] = os.environ) -> Path:
+    """Where the model's weights lie."""
+    if f"{ENV}CACHE" in environ:
+        return Path(environ[f"{ENV}CACHE"]).expanduser()
+    from platformdirs import user_cache_path
+
+    return user_cache_path("xz_magics")
+
+
+def _with_file(settings: Settings, path: Path) -> Settings:
+    content = _read_yaml(path)
+    known = {"agent", *TABLES}
+    for key in content:
+        if key not in known:
+            raise ConfigError(f"{path}: unknown key {key!r}", _suggestion(key, known))
+    agent = _mapping(content.get("agent"), path, "agent")
+    values = dict(_mapping(agent.get("subagent"), path, "agent.subagent"))
+    if "preset" in values:
+        settings = with_preset(settings, values.pop("preset"))
+    tables = {name: _mapping(content.get(name), path, name) for name in TABLES}
+    for name, table in tables.items():
+        for entry, fields_of_it in table.items():
+            _mapping(fields_of_it, path, f"{name}.{entry}")
+    return replace(changed(settings, values, str(path)), **tables)
+
+
+def _read_yaml(path: Path) -> Mapping[str, Any]:
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    if path.stat().st_size > MOST_FILE_BYTES:
+        raise ConfigError(f"{path} is larger than {MOST_FILE_BYTES:,} bytes", "a configuration is a page of YAML")
+    try:
+        return _mapping(YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8")), path, "the file")
+    except (YAMLError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{path} is no YAML: {error}", "mend the file, or move it away") from error
+
+
+def _mapping(value: Any, path: Path, key: str) -> Mapping[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{path}: {key} is {value!r}", "give names and values, as `name: value` lines")
+    return value
+
+
+def _check(name: str, value: Any, where: str) -> None:
+    if name not in KINDS:
+        raise ConfigError(f"{where}: unknown setting {name!r}", _suggestion(name, KINDS))
+    if value is None:
+        return
+    kind, least = KINDS[name], LEAST.get(name, 0)
+    kinds = (int, float) if kind is float else (kind,)
+    fine = isinstance(value, kinds) and (kind is bool or not isinstance(value, bool))
+    if fine and kind in {int, float}:
+        fine = least <= value <= 2**53
+    if not fine:
+        asked = f"a {kind.__name__}" + (f" from {least} up" if kind in {int, float} else "")
+        raise ConfigError(f"{where}: {name} is {value!r}", f"give {asked}")
+
+
+def _from_text(name: str, text: str, where: str) -> Any:
+    kind = KINDS[name]
+    if kind is bool:
+        words = {"true": True, "1": True, "false": False, "0": False}
+        if text.lower() not in words:
+            raise ConfigError(f"{where} is {text!r}", "give true or false")
+        return words[text.lower()]
+    try:
+        return kind(text)
+    except ValueError as error:
+        raise ConfigError(f"{where} is {text!r}", f"give a {kind.__name__}") from error
+
+
+def _suggestion(name: str, known: Any) -> str:
+    close = get_close_matches(str(name), list(known), n=1)
+    return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(sorted(known))}"

@@ -1,0 +1,191 @@
+"""Outcomes, histograms, limits and metrics as DataFrames: the one room that knows pandas.
+
+Unknown numbers are NA, and the dtypes are the same for every run, an empty one too.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any, TypeAlias
+
+import pandas as pd
+
+from xz_magics.metrics import Bin, Metrics, duration_bins, histogram as bins_of, token_bins
+from xz_magics.records import STATUSES, LimitUse, Outcome, Status, known_sum
+
+DataFrame: TypeAlias = pd.DataFrame
+Series: TypeAlias = pd.Series
+
+TASK_DTYPES = {
+    "label": "string",
+    "status": "string",
+    "success": "boolean",
+    "output": "string",
+    "error": "string",
+    "error_type": "string",
+    "model": "string",
+    "depth": "Int64",
+    "turns": "Int64",
+    "attempts": "Int64",
+    "max_tokens": "Int64",
+    "input_tokens": "Int64",
+    "output_tokens": "Int64",
+    "total_tokens": "Int64",
+    "estimated": "boolean",
+    "cost_usd": "Float64",
+    "queued_s": "Float64",
+    "spawn_s": "Float64",
+    "duration_s": "Float64",
+    "started_at": "datetime64[us, UTC]",
+    "finish_reason": "string",
+}
+TURN_DTYPES = {
+    "label": "string",
+    "turn": "Int64",
+    "attempts": "Int64",
+    "max_tokens": "Int64",
+    "input_tokens": "Int64",
+    "output_tokens": "Int64",
+    "total_tokens": "Int64",
+    "estimated": "boolean",
+    "cost_usd": "Float64",
+    "duration_s": "Float64",
+    "started_at": "datetime64[us, UTC]",
+    "finish_reason": "string",
+    "error_type": "string",
+    "error": "string",
+}
+SAMPLE_DTYPES = {
+    "name": "string",
+    "depth": "Int64",
+    "status": "string",
+    "error_type": "string",
+    "le": "Float64",
+    "value": "Float64",
+}
+SPAWN_DTYPES = {
+    "spawns": "Int64",
+    "success_rate": "Float64",
+    "min_s": "Float64",
+    "mean_s": "Float64",
+    "max_s": "Float64",
+    "p95_s": "Float64",
+}
+LIMIT_DTYPES = {
+    "level": "string",
+    "name": "string",
+    "limit": "Float64",
+    "used": "Float64",
+    "reserved": "Float64",
+    "remaining": "Float64",
+}
+
+
+def tasks_frame(outcomes: Sequence[Outcome]) -> DataFrame:
+    """A row per outcome, in the order given."""
+    return _frame([_task_row(outcome) for outcome in outcomes], TASK_DTYPES)
+
+
+def turns_frame(outcomes: Sequence[Outcome]) -> DataFrame:
+    """A row per model call, task by task."""
+    return _frame([row for outcome in outcomes for row in _turn_rows(outcome)], TURN_DTYPES)
+
+
+def duration_histogram(outcomes: Sequence[Outcome]) -> DataFrame:
+    """Seconds; see `histogram`."""
+    return _bins_frame(duration_bins(outcomes))
+
+
+def token_histogram(outcomes: Sequence[Outcome]) -> DataFrame:
+    """Input and output tokens together, with whole edges; see `histogram`."""
+    return _bins_frame(token_bins(outcomes))
+
+
+def histogram(values: Sequence[float | None], statuses: Sequence[Status], *, whole: bool) -> DataFrame:
+    """`left`, `right`, `total` and a column per status that occurs; at most 30 bins.
+
+    Rows without a value stand in a last row with NaN edges, so that the totals add up to the number of rows.
+    """
+    return _bins_frame(bins_of(values, statuses, whole=whole))
+
+
+def summary(outcomes: Sequence[Outcome], duration_s: float | None) -> "Series[Any]":
+    """Sums over all outcomes, and the run's own duration (None while it goes on); NA where nothing is known."""
+    counts = Counter(outcome.status for outcome in outcomes)
+    numbers: dict[str, float | None] = {
+        "tasks": len(outcomes),
+        **{status: counts[status] for status in STATUSES if counts[status]},
+        "success_rate": counts["done"] / len(outcomes) if outcomes else None,
+        "input_tokens": known_sum(outcome.input_tokens for outcome in outcomes),
+        "output_tokens": known_sum(outcome.output_tokens for outcome in outcomes),
+        "total_tokens": known_sum(outcome.total_tokens for outcome in outcomes),
+        "estimated": sum(outcome.estimated for outcome in outcomes),
+        "cost_usd": known_sum(outcome.cost_usd for outcome in outcomes),
+        "duration_s": duration_s,
+    }
+    known = {name: pd.NA if number is None else number for name, number in numbers.items()}
+    return pd.Series(known, dtype=object, name="summary")
+
+
+def metrics_frame(metrics: Metrics) -> DataFrame:
+    """A row per number of every series; `le` is the upper bound of a cumulative bucket."""
+    return _frame([asdict(sample) for sample in metrics.rows()], SAMPLE_DTYPES)
+
+
+def spawn_frame(metrics: Metrics) -> DataFrame:
+    """One row: the spawns of the rolling window."""
+    return _frame([asdict(metrics.spawns())], SPAWN_DTYPES)
+
+
+def quota_frame(uses: Sequence[LimitUse]) -> DataFrame:
+    """A row per limit of each level; no limit is NA."""
+    return _frame([{name: getattr(use, name) for name in LIMIT_DTYPES} for use in uses], LIMIT_DTYPES)
+
+
+def _task_row(outcome: Outcome) -> dict[str, Any]:
+    row = {name: getattr(outcome, name) for name in TASK_DTYPES}
+    return row | {"turns": len(outcome.turns), "started_at": _utc(outcome.started_at)}
+
+
+def _turn_rows(outcome: Outcome) -> list[dict[str, Any]]:
+    return [
+        {
+            "label": outcome.label,
+            "turn": turn.number,
+            **{name: getattr(turn, name) for name in TURN_DTYPES if name not in {"label", "turn"}},
+            "started_at": _utc(turn.started_at),
+        }
+        for turn in outcome.turns
+    ]
+
+
+def _bins_frame(bins: Sequence[Bin]) -> DataFrame:
+    statuses = [status for status in STATUSES if any(status in one.counts for one in bins)]
+    rows = [
+        {
+            "left": one.left,
+            "right": one.right,
+            "total": one.total,
+            **{name: one.counts.get(name, 0) for name in statuses},
+        }
+        for one in bins
+    ]
+    return _frame(rows, {"left": "float64", "right": "float64", "total": "Int64", **dict.fromkeys(statuses, "Int64")})
+
+
+def _frame(rows: Sequence[Mapping[str, Any]], dtypes: Mapping[str, str]) -> DataFrame:
+    return pd.DataFrame(
+        {name: pd.Series([_storable(row[name]) for row in rows], dtype=dtype) for name, dtype in dtypes.items()}
+    )
+
+
+def _storable(value: Any) -> Any:
+    """Lone surrogates, which a JSON reply may hold, as U+FFFD: no file and no message can hold them."""
+    if not isinstance(value, str):
+        return value
+    return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _utc(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)

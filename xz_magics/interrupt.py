@@ -1,0 +1,58 @@
+"""Stop: what a SIGINT does while runs are in the foreground. It alone sets the signal's handler."""
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+class Guard:
+    """What a run learns of Stop while it is guarded: whether it came, and, once it knows what to do then, when."""
+
+    def __init__(self) -> None:
+        self.stopped = False
+        self._on_stop: Callable[[], None] | None = None
+
+    def attach(self, on_stop: Callable[[], None]) -> None:
+        """Called at every Stop from now on, and at once if one came already. It must be safe in a signal handler."""
+        self._on_stop = on_stop
+        if self.stopped:
+            on_stop()
+
+    def stop(self) -> None:
+        self.stopped = True
+        if self._on_stop is not None:
+            self._on_stop()
+
+
+class Guards:
+    """The runs in the foreground. While there is one, a SIGINT stops them all, and nothing else in the process.
+
+    A KeyboardInterrupt would land in whatever code Python is at: in the user's own tasks, too.
+    """
+
+    def __init__(self) -> None:
+        self._guards: list[Guard] = []
+        self._before: Any = None
+
+    @contextmanager
+    def guard(self) -> Iterator[Guard]:
+        """Other threads than the main one get no signal: there, the guard never stops."""
+        guard = Guard()
+        if threading.current_thread() is not threading.main_thread():
+            yield guard
+            return
+        if not self._guards:
+            self._before = signal.signal(signal.SIGINT, self._stop_all)
+        self._guards.append(guard)
+        try:
+            yield guard
+        finally:
+            self._guards.remove(guard)
+            if not self._guards:
+                signal.signal(signal.SIGINT, self._before)
+
+    def _stop_all(self, *_: object) -> None:
+        for guard in tuple(self._guards):
+            guard.stop()

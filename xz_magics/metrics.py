@@ -1,0 +1,252 @@
+"""What is counted and measured of subagents: histograms, percentiles, a rolling window and totals, in plain Python."""
+
+import math
+import threading
+from bisect import bisect_left, bisect_right
+from collections import Counter, defaultdict, deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate, pairwise
+from typing import TypeGuard
+
+from xz_magics.records import STATUSES, ErrorType, Outcome, Status
+
+AT_MOST_BINS = 30
+SPAWN_WINDOW = 1_000
+P95_FROM = 20
+
+DURATION_BOUNDS_S = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92, math.inf)
+"""OpenTelemetry's boundaries for gen_ai.client.operation.duration, and a bucket for all that is longer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bin:
+    """How many rows lie from `left` up to `right`, which the last bin includes; both None: rows without a value."""
+
+    left: float | None
+    right: float | None
+    counts: Mapping[Status, int]
+
+    @property
+    def total(self) -> int:
+        return sum(self.counts.values())
+
+
+def duration_bins(outcomes: Sequence[Outcome]) -> list[Bin]:
+    """Bins of `duration_s`."""
+    return histogram([one.duration_s for one in outcomes], [one.status for one in outcomes], whole=False)
+
+
+def token_bins(outcomes: Sequence[Outcome]) -> list[Bin]:
+    """Bins of `total_tokens`."""
+    return histogram([one.total_tokens for one in outcomes], [one.status for one in outcomes], whole=True)
+
+
+def histogram(values: Sequence[float | None], statuses: Sequence[Status], *, whole: bool) -> list[Bin]:
+    """Bins whose totals add up to the number of rows. None, NaN and infinities have no value to be binned by."""
+    edges = bin_edges([value for value in values if _is_finite(value)], whole=whole)
+    counts: list[Counter[Status]] = [Counter() for _ in edges[1:]]
+    unknown: Counter[Status] = Counter()
+    for value, status in zip(values, statuses, strict=True):
+        if _is_finite(value):
+            counts[min(bisect_right(edges, value), len(counts)) - 1][status] += 1
+        else:
+            unknown[status] += 1
+    bins = [
+        Bin(left=left, right=right, counts=count) for (left, right), count in zip(pairwise(edges), counts, strict=True)
+    ]
+    return [*bins, Bin(left=None, right=None, counts=unknown)] if unknown else bins
+
+
+def bin_edges(values: Sequence[float], *, whole: bool, at_most: int = AT_MOST_BINS) -> list[float]:
+    """Edges of equally wide bins over finite values; none for no value, one bin where all are equal.
+
+    With `whole`, edges are whole numbers, equally many to a bin; the last edge then lies above all values.
+    """
+    if not values:
+        return []
+    low, high = min(values), max(values)
+    bins = min(at_most, _auto_bins(values))
+    if whole:
+        first, numbers = math.floor(low), math.floor(high) - math.floor(low) + 1
+        width = math.ceil(numbers / bins)
+        return [first + index * width for index in range(math.ceil(numbers / width) + 1)]
+    if low == high:
+        room = max(0.5, math.ulp(low))
+        return [low - room if low < 0 else max(0.0, low - room), high + room]
+    inner = {low + (high - low) * index / bins for index in range(1, bins)}
+    return [low, *sorted(inner - {low, high}), high]
+
+
+def percentile(values: Sequence[float], percent: float) -> float:
+    """Interpolated between the two nearest ranks, as numpy's default does; 0 <= percent <= 100, at least one value."""
+    ranked = sorted(values)
+    rank = (len(ranked) - 1) * percent / 100
+    below = math.floor(rank)
+    above = min(below + 1, len(ranked) - 1)
+    return ranked[below] + (ranked[above] - ranked[below]) * (rank - below)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpawnStats:
+    """The spawns in the window: `success_rate` is the share whose request was written; times in seconds of those.
+
+    None where there is nothing to say it by; `p95_s` only from 20 times on.
+    """
+
+    spawns: int
+    success_rate: float | None
+    min_s: float | None
+    mean_s: float | None
+    max_s: float | None
+    p95_s: float | None
+
+
+class Window:
+    """The last spawns, 1,000 unless told otherwise. Not safe across threads by itself."""
+
+    def __init__(self, size: int = SPAWN_WINDOW) -> None:
+        self._spawns: deque[float | None] = deque(maxlen=size)
+
+    def add(self, spawn_s: float | None) -> None:
+        """None is a spawn that failed: no request was written."""
+        self._spawns.append(spawn_s)
+
+    def stats(self) -> SpawnStats:
+        times = [spawn_s for spawn_s in self._spawns if spawn_s is not None]
+        return SpawnStats(
+            spawns=len(self._spawns),
+            success_rate=len(times) / len(self._spawns) if self._spawns else None,
+            min_s=min(times, default=None),
+            mean_s=math.fsum(times) / len(times) if times else None,
+            max_s=max(times, default=None),
+            p95_s=percentile(times, 95) if len(times) >= P95_FROM else None,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One number of one series. None in `status` or `error_type`: not told apart by it, or no error.
+
+    `le` is the upper bound of a cumulative bucket in seconds, as in Prometheus; None for all other samples.
+    """
+
+    name: str
+    depth: int
+    status: Status | None = None
+    error_type: ErrorType | None = None
+    le: float | None = None
+    value: float
+
+
+@dataclass(slots=True)
+class _Ended:
+    """What has been added up of the subagents that ended alike."""
+
+    count: int = 0
+    turns: int = 0
+    tokens: int = 0
+    durations: int = 0
+    duration_s: float = 0.0
+    buckets: list[int] = field(default_factory=lambda: [0] * len(DURATION_BOUNDS_S))
+
+
+class Metrics:
+    """Totals by depth, status and error type, and the spawn window: one for a run, one for the session.
+
+    Safe across threads. Failures count as everything else does; tokens and durations that are unknown are left out.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._executions: Counter[int] = Counter()
+        self._active: Counter[int] = Counter()
+        self._ended: defaultdict[tuple[int, Status, ErrorType | None], _Ended] = defaultdict(_Ended)
+        self._window = Window()
+
+    def started(self, depth: int) -> None:
+        """A subagent has got its slot."""
+        with self._lock:
+            self._executions[depth] += 1
+            self._active[depth] += 1
+
+    def ended(self, outcome: Outcome, *, started: bool) -> None:
+        """A subagent has ended; one that was skipped or cancelled before it got a slot has not `started`."""
+        with self._lock:
+            if started:
+                self._active[outcome.depth] -= 1
+                self._window.add(outcome.spawn_s)
+            ended = self._ended[outcome.depth, outcome.status, outcome.error_type]
+            ended.count += 1
+            ended.turns += len(outcome.turns)
+            ended.tokens += outcome.total_tokens or 0
+            if _is_finite(outcome.duration_s):
+                ended.durations += 1
+                ended.duration_s += outcome.duration_s
+                ended.buckets[bisect_left(DURATION_BOUNDS_S, outcome.duration_s)] += 1
+
+    def spawns(self) -> SpawnStats:
+        with self._lock:
+            return self._window.stats()
+
+    def rows(self) -> list[Sample]:
+        """Every series, by depth, then by how the subagents ended."""
+        with self._lock:
+            samples = []
+            for depth, executions in sorted(self._executions.items()):
+                samples += [
+                    Sample(name="subagent_executions_total", depth=depth, value=executions),
+                    Sample(name="subagent_active_count", depth=depth, value=self._active[depth]),
+                ]
+            by_end = sorted(
+                self._ended.items(), key=lambda item: (item[0][0], STATUSES.index(item[0][1]), item[0][2] or "")
+            )
+            for key, ended in by_end:
+                samples += _samples(*key, ended)
+            return samples
+
+
+def _samples(depth: int, status: Status, error_type: ErrorType | None, ended: _Ended) -> list[Sample]:
+    totals = {
+        "subagent_completions_total": ended.count,
+        "subagent_errors_total": ended.count if error_type else None,
+        "subagent_turns_used": ended.turns,
+        "subagent_tokens_consumed": ended.tokens,
+        "subagent_duration_seconds_count": ended.durations,
+        "subagent_duration_seconds_sum": ended.duration_s,
+    }
+    samples = [
+        Sample(name=name, depth=depth, status=status, error_type=error_type, value=value)
+        for name, value in totals.items()
+        if value is not None
+    ]
+    buckets = zip(DURATION_BOUNDS_S, accumulate(ended.buckets), strict=True)
+    return samples + [
+        Sample(
+            name="subagent_duration_seconds_bucket",
+            depth=depth,
+            status=status,
+            error_type=error_type,
+            le=le,
+            value=count,
+        )
+        for le, count in buckets
+    ]
+
+
+def _auto_bins(values: Sequence[float]) -> int:
+    """How many bins numpy's "auto" makes: those of Sturges or Freedman-Diaconis, whichever are more.
+
+    Freedman-Diaconis is held to twice the square root of the count, as in numpy 2.4 (numpy.histogram_bin_edges).
+    """
+    spread = max(values) - min(values)
+    quartiles = percentile(values, 75) - percentile(values, 25)
+    sturges = spread / (math.log2(len(values)) + 1)
+    freedman_diaconis = 2 * quartiles / math.cbrt(len(values))
+    root = spread / math.sqrt(len(values))
+    width = min(max(freedman_diaconis, root / 2), sturges)
+    return math.ceil(spread / width) if width else 1
+
+
+def _is_finite(value: float | None) -> TypeGuard[float]:
+    return value is not None and math.isfinite(value)

@@ -1,0 +1,207 @@
+"""What a server's refusals and broken answers mean, and how they are told: every text from outside is cut and redacted."""
+
+import html
+import json
+import re
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from xz_magics.errors import ProviderError
+from xz_magics.providers.endpoint import Endpoint, Redact
+from xz_magics.providers.wire import mapping, string
+from xz_magics.records import ErrorType, Reply
+from xz_magics.retry import parse_retry_after
+
+QUOTED_CHARS = 200
+EXAMINED_BYTES = 64 * 1024
+UNBILLED_SERVER_ERRORS = frozenset({503, 529})
+SPENT = frozenset(
+    {
+        "insufficient_quota",
+        "credit_balance_exhausted",
+        "organization_spend_limit_exceeded",
+        "project_spend_limit_exceeded",
+        "organization_usage_limit_exceeded",
+        "enforced_spend_limit_reached",
+        "billing_hard_limit_reached",
+        "billing_not_active",
+        "billing_error",
+    }
+)
+TOO_LONG = re.compile(r"context[ _](length|window|size)|prompt is too long|input is too long", re.IGNORECASE)
+STATUS_OF: dict[str, int] = {
+    "invalid_request_error": 400,
+    "authentication_error": 401,
+    "invalid_api_key": 401,
+    "billing_error": 402,
+    "permission_error": 403,
+    "not_found_error": 404,
+    "request_too_large": 413,
+    "rate_limit_error": 429,
+    "rate_limit_exceeded": 429,
+    "insufficient_quota": 429,
+    "api_error": 500,
+    "server_error": 500,
+    "timeout_error": 504,
+    "overloaded_error": 529,
+}
+
+
+class Failures:
+    """The failures of one endpoint as ProviderErrors."""
+
+    def __init__(self, endpoint: Endpoint, redact: Redact) -> None:
+        self._endpoint = endpoint
+        self._redact = redact
+
+    def refused(self, status: int, headers: Mapping[str, str], body: bytes, *, now: float) -> ProviderError:
+        """An answer with a status from 300 on; `now` in seconds since the epoch."""
+        text = self._redact(body.decode("utf-8", "replace"))
+        error = _error_in(text)
+        request_id = headers.get("x-request-id") or headers.get("request-id")
+        said = _said(error, text)
+        if status < 400:
+            said = f"it redirects to {_host_of(headers.get('location', ''))}, which is not followed"
+        told = f"{self._endpoint.host} answered {_phrase(status)}" + (f": {said}" if said else "")
+        kind = _kind(status, error)
+        wish = headers.get("x-should-retry", "").lower()
+        return ProviderError(
+            told + (f" (request {_quoted(request_id)})" if request_id else ""),
+            self._hint(status, kind),
+            kind,
+            "all" if status >= 500 and status not in UNBILLED_SERVER_ERRORS else "nothing",
+            status,
+            parse_retry_after(headers, now=now),
+            False if status < 400 else {"true": True, "false": False}.get(wish),
+        )
+
+    def reported(self, error: Any) -> ProviderError:
+        """An error that stands in an answer with status 200: it may have cost."""
+        words = _words(error)
+        status = next((word for word in words if isinstance(word, int) and 400 <= word < 600), None)
+        status = status or next((STATUS_OF[word] for word in words if isinstance(word, str) and word in STATUS_OF), 500)
+        kind = _kind(status, mapping(error))
+        said = self._redact(_said(error, "") or "it does not say which")
+        return ProviderError(
+            f"{self._endpoint.host} reported an error: {said}", self._hint(status, kind), kind, "all", status
+        )
+
+    def unreadable(self, what: str, body: bytes) -> ProviderError:
+        """An answer with status 200 that is none; `what` says why, the message quotes how it begins."""
+        text = self._redact(body[:EXAMINED_BYTES].decode("utf-8", "replace"))
+        if title := _page_title(text):
+            return self.bad(
+                f"got an HTML page titled {title} instead of an answer",
+                "a proxy, a login page or a wrong base URL answers there",
+            )
+        return self.bad(f"{what}: {_quoted(text)!r}" if text.strip() else what)
+
+    def bad(self, what: str, hint: str = "", *, should_retry: bool | None = None) -> ProviderError:
+        hint = hint or "check that the base URL belongs to an API of this kind"
+        told = f"{self._endpoint.host}: {what}"
+        return ProviderError(told, hint, "bad_response", "all", should_retry=should_retry)
+
+    def too_large(self, what: str) -> ProviderError:
+        return self.bad(what, "no model answers so much: the server is broken", should_retry=False)
+
+    def cut_off(self) -> ProviderError:
+        told = f"{self._endpoint.host}: the stream ended before any text"
+        return ProviderError(told, "the provider or the network is in trouble: try again", "network", "all")
+
+    def empty(self, reply: Reply) -> ProviderError:
+        told = f"{self._endpoint.host} sent an answer without text"
+        told += f" (finish reason: {_quoted(reply.finish_reason)})" if reply.finish_reason else ""
+        hint = "ask in other words, or take another model"
+        if reply.finish == "length":
+            hint = "raise max_tokens: a model that thinks before it answers uses it up before any text"
+        return ProviderError(told, hint, "empty_answer", "all")
+
+    def _hint(self, status: int, kind: ErrorType) -> str:
+        key_env = self._endpoint.key_env
+        match kind:
+            case "auth" if key_env is None:
+                return f"{self._endpoint.name} was given no key: name its variable as key_env in the configuration"
+            case "auth":
+                return f"check the key in the environment variable {key_env}, and what it is allowed to use"
+            case "spent_account":
+                return "add credit or raise the limit in the provider's console; nothing more was sent with this key"
+            case "rate_limited":
+                return "lower max_concurrent, or wait and run the failed tasks again"
+            case "context_length":
+                return "shorten the prompt, lower max_tokens, or take a model with a larger context"
+            case "bad_request" if status == 404:
+                return "check the model's name and the base URL"
+            case "bad_request":
+                return "check the parameters against what this model accepts"
+            case _:
+                return "the provider is in trouble or the base URL is wrong: try again later"
+
+
+def _kind(status: int, error: Mapping[str, Any]) -> ErrorType:
+    words = set(_words(error))
+    message = string(error.get("message")) or ""
+    if status == 402 or words & SPENT or "credit balance is too low" in message:
+        return "spent_account"
+    if status in {401, 403}:
+        return "auth"
+    if status == 429:
+        return "rate_limited"
+    if status in {400, 413, 422} and (TOO_LONG.search(message) or "context_length_exceeded" in words):
+        return "context_length"
+    if 400 <= status < 500 and status not in {408, 409, 425}:
+        return "bad_request"
+    return "bad_response"
+
+
+def _words(error: Any) -> list[str | int]:
+    """The codes by which an error says what it is."""
+    fields = mapping(error)
+    words = [fields.get("code"), fields.get("type"), fields.get("status"), mapping(fields.get("details")).get("error_code")]
+    return [word for word in words if isinstance(word, (str, int)) and not isinstance(word, bool)]
+
+
+def _error_in(text: str) -> dict[str, Any]:
+    """The error object of a body, in any of the usual wrappings; empty where there is none."""
+    try:
+        body = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    body = mapping(body[0] if isinstance(body, list) and body else body)
+    error = body.get("error", body)
+    return {"message": error} if isinstance(error, str) else mapping(error)
+
+
+def _said(error: Any, text: str) -> str:
+    message = error if isinstance(error, str) else string(mapping(error).get("message"))
+    if message:
+        return _quoted(message)
+    if title := _page_title(text):
+        return f"an HTML page titled {title}"
+    return _quoted(text)
+
+
+def _page_title(text: str) -> str:
+    """The title of an HTML page in quotes; empty where the text is no page."""
+    if not re.match(r"\s*(<!doctype html|<html|<head|<!--)", text, re.IGNORECASE):
+        return ""
+    found = re.search(r"<title[^>]*>([^<]*)", text, re.IGNORECASE)
+    return f'"{_quoted(html.unescape(found[1])) if found else ""}"'
+
+
+def _quoted(text: str) -> str:
+    """One line of at most QUOTED_CHARS printable characters."""
+    line = "".join(char if char.isprintable() else "\ufffd" for char in " ".join(text[: 8 * QUOTED_CHARS].split()))
+    return line if len(line) <= QUOTED_CHARS else line[:QUOTED_CHARS] + "…"
+
+
+def _phrase(status: int) -> str:
+    try:
+        return f"{status} {HTTPStatus(status).phrase}"
+    except ValueError:
+        return f"{status} Overloaded" if status == 529 else str(status)
+
+
+def _host_of(location: str) -> str:
+    found = re.match(r"(?:[a-z]+:)?//(?:[^/@]*@)?([^/?#]+)", location, re.IGNORECASE)
+    return _quoted(found[1]) if found else "elsewhere on the same host"

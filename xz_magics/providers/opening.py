@@ -1,0 +1,167 @@
+"""From a model's name to the provider that answers it: which endpoint, which key, which price."""
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from decimal import Decimal, InvalidOperation
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from xz_magics.config import Settings, cache_dir
+from xz_magics.errors import ConfigError, ModelError
+from xz_magics.prices import FlatPrice, price_of
+from xz_magics.providers import Provider
+from xz_magics.providers.anthropic import AnthropicWire
+from xz_magics.providers.endpoint import Endpoint, checked_key
+from xz_magics.providers.local import LocalModel
+from xz_magics.providers.openai import OpenAIWire
+from xz_magics.providers.scripted import Script, ScriptedProvider, script_of
+from xz_magics.providers.wire import Wire
+from xz_magics.records import Task
+
+WIRES: Mapping[str, Callable[[], Wire]] = {"openai": OpenAIWire, "anthropic": AnthropicWire}
+MAKERS = {
+    "openai": Endpoint(
+        name="openai", wire="openai", base_url="https://api.openai.com/v1", key_env="OPENAI_API_KEY"
+    ),
+    "anthropic": Endpoint(
+        name="anthropic", wire="anthropic", base_url="https://api.anthropic.com", key_env="ANTHROPIC_API_KEY"
+    ),
+}
+ENDPOINT_FIELDS = {"wire", "base_url", "key_env"}
+
+
+class Opener:
+    """Opens the providers of one run. `base_url` stands in place of a maker's own, and gets a key only if the
+    configuration binds its host to one. Raises ConfigError for what is wrong in the configuration.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        local_model: LocalModel,
+        *,
+        base_url: str | None = None,
+        environ: Mapping[str, str] = os.environ,
+    ) -> None:
+        self._settings = settings
+        self._local_model = local_model
+        self._environ = environ
+        self._endpoints = {name: _endpoint(name, written) for name, written in settings.endpoints.items()}
+        self._prices = {model: _price(model, written) for model, written in settings.prices.items()}
+        self._base_url = base_url
+
+    def open_all(self, tasks: Iterable[Task], *, priced: bool) -> dict[str, Provider]:
+        """A provider for each model of the tasks. Nothing is sent yet.
+
+        Raises ModelError for a model that is unknown, has no key, lacks a field that a task sets, or has no price
+        where `priced` asks for one.
+        """
+        providers: dict[str, Provider] = {}
+        for task in tasks:
+            if task.model not in providers:
+                providers[task.model] = self.open_provider(task.model)
+                if priced and providers[task.model].price is None:
+                    raise ModelError(
+                        f"{task.model} has no known price, and max_total_cost is set",
+                        f"add it under `prices:` in the configuration, as {task.model}: {{input: 1.0, output: 2.0}}",
+                    )
+            self._check_fields(task)
+        return providers
+
+    def open_provider(self, name: str) -> Provider:
+        kind, _, model_id = name.partition(":")
+        if kind == "scripted":
+            return ScriptedProvider(model_id, self._script(model_id))
+        if kind == "local":
+            from xz_magics.providers.embedded import EmbeddedProvider
+
+            gguf = model_id or self._environ.get("XZ_MAGICS_GGUF")
+            return EmbeddedProvider(name, self._local_model, Path(gguf).expanduser() if gguf else None, cache_dir())
+        endpoint = self._endpoint_of(kind, model_id, name)
+        from xz_magics.providers.http import HttpProvider
+
+        return HttpProvider(
+            model=name,
+            model_id=model_id,
+            endpoint=endpoint,
+            wire=WIRES[endpoint.wire](),
+            key=self._key_of(endpoint),
+            price=price_of(kind, model_id, self._prices),
+        )
+
+    def secrets(self) -> set[str]:
+        """The values of all keys that are set: no template may insert them."""
+        endpoints = (*MAKERS.values(), *self._endpoints.values())
+        keys = {self._environ.get(endpoint.key_env or "", "").strip() for endpoint in endpoints}
+        return keys - {""}
+
+    def _endpoint_of(self, kind: str, model_id: str, name: str) -> Endpoint:
+        known = {**MAKERS, **self._endpoints}
+        if kind not in known:
+            names = ["local", "scripted", *known]
+            close = get_close_matches(kind, names, n=1)
+            mend = f"did you mean {close[0]}:{model_id}?" if close else f"write PROVIDER:MODEL; there are {_listed(names)}"
+            raise ModelError(f"no provider is called {kind!r}, in the model {name!r}", mend)
+        if not model_id:
+            raise ModelError(f"{name!r} names no model", f"write {kind}:MODEL")
+        endpoint = known[kind]
+        if kind in self._endpoints:
+            return endpoint
+        elsewhere = self._base_url or self._environ.get(f"{kind.upper()}_BASE_URL")
+        if not elsewhere:
+            return endpoint
+        key_env = endpoint.key_env if self._base_url is None else None
+        moved = Endpoint(name=kind, wire=kind, base_url=elsewhere, key_env=key_env)
+        bound = [own for own in self._endpoints.values() if own.host == moved.host and own.scheme == moved.scheme]
+        return Endpoint(name=kind, wire=kind, base_url=elsewhere, key_env=bound[0].key_env) if bound else moved
+
+    def _key_of(self, endpoint: Endpoint) -> str | None:
+        if endpoint.key_env is None:
+            return None
+        key = checked_key(self._environ.get(endpoint.key_env), endpoint)
+        if key is None and not endpoint.on_this_machine:
+            raise ModelError(
+                f"{endpoint.name}: needs a key, and {endpoint.key_env} is not set in the environment",
+                f"set {endpoint.key_env} before Jupyter starts, or take --model local, which needs no key",
+            )
+        return key
+
+    def _script(self, name: str) -> Script:
+        if not name:
+            return Script()
+        if name not in self._settings.scripts:
+            raise ModelError(f"no script is called {name!r}", f"known are {_listed(self._settings.scripts)}")
+        return script_of(self._settings.scripts[name], where=name)
+
+    def _check_fields(self, task: Task) -> None:
+        kind = task.model.partition(":")[0]
+        wire = "openai" if kind == "local" else self._endpoints[kind].wire if kind in self._endpoints else kind
+        if wire not in WIRES:
+            return
+        missing = [name for name in sorted(WIRES[wire]().unsupported) if getattr(task, name) not in {None, ()}]
+        if missing:
+            raise ModelError(f"task {task.label!r}: {task.model} knows no {missing[0]!r}", f"leave {missing[0]} out")
+
+
+def _endpoint(name: str, written: Mapping[str, Any]) -> Endpoint:
+    unknown = set(written) - ENDPOINT_FIELDS
+    if unknown or not {"wire", "base_url"} <= set(written) or written["wire"] not in WIRES:
+        raise ConfigError(
+            f"endpoint {name!r} is {dict(written)!r}",
+            f"give {name}: {{wire: openai or anthropic, base_url: https://…, key_env: NAME_OF_A_VARIABLE}}",
+        )
+    return Endpoint(name=name, wire=written["wire"], base_url=written["base_url"], key_env=written.get("key_env"))
+
+
+def _price(model: str, written: Mapping[str, Any]) -> FlatPrice:
+    """Dollars per million tokens, as {input, output, cache_read, cache_write}."""
+    try:
+        return FlatPrice(**{f"{name}_usd": Decimal(str(usd)) for name, usd in written.items()})
+    except (TypeError, InvalidOperation) as error:
+        mend = "give dollars per million tokens: {input: 1.0, output: 2.0, cache_read: 0.1, cache_write: 1.2}"
+        raise ConfigError(f"the price of {model} is {dict(written)!r}", mend) from error
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(names) or "none"

@@ -1,0 +1,118 @@
+"""One level of limits and what stands against them: plain arithmetic, no lock and no waiting."""
+
+import math
+from collections.abc import Callable
+from dataclasses import fields
+from decimal import Decimal
+from typing import NamedTuple
+
+from xz_magics.errors import QuotaExceeded, SpecError
+from xz_magics.records import LimitUse, Quota
+
+
+class Amounts(NamedTuple):
+    """What a reservation holds and what a level has used: subagents, tokens, dollars."""
+
+    executions: int = 0
+    tokens: int = 0
+    cost: Decimal = Decimal(0)
+
+    def plus(self, other: "Amounts") -> "Amounts":
+        return Amounts(self.executions + other.executions, self.tokens + other.tokens, self.cost + other.cost)
+
+    def minus(self, other: "Amounts") -> "Amounts":
+        return Amounts(self.executions - other.executions, self.tokens - other.tokens, self.cost - other.cost)
+
+
+NOTHING = Amounts()
+COUNTED = ("max_executions", "max_total_tokens", "max_total_cost")
+UNITS = dict(zip((*COUNTED, "max_total_time"), ("subagents", "tokens", "USD", "s"), strict=True))
+MENDS = {"max_total_tokens": ", or lower max_tokens", "max_total_cost": ", or take a cheaper model"}
+
+
+class Level:
+    """The session's limits, a run's, a nested run's. Whoever changes it holds the lock."""
+
+    def __init__(self, name: str, quota: Quota, clock: Callable[[], float]) -> None:
+        self.name = name
+        self.quota = quota
+        self.used = NOTHING
+        self.reserved = NOTHING
+        self._clock = clock
+        self._spent_s = 0.0
+        self._entered = 0
+        self._entered_at = 0.0
+
+    def fits(self, need: Amounts) -> bool:
+        return self._first_over(need, self.used.plus(self.reserved)) is None
+
+    def refusal(self, need: Amounts) -> QuotaExceeded | None:
+        """The error, if the need cannot fit even when every reservation comes back."""
+        name = self._first_over(need, self.used)
+        if name is not None:
+            at = COUNTED.index(name)
+            return self._exceeded(name, self.used[at], f"; this needs up to {_plain(need[at])} more")
+        return self.out_of_time()
+
+    def out_of_time(self) -> QuotaExceeded | None:
+        limit = self.quota.max_total_time
+        return None if limit is None or self.time_used_s < limit else self._exceeded("max_total_time", self.time_used_s)
+
+    @property
+    def time_used_s(self) -> float:
+        return self._spent_s + (self._clock() - self._entered_at if self._entered else 0.0)
+
+    def count_time(self, step: int) -> None:
+        """Time runs while the number of entrants is above 0: +1 enters, -1 leaves."""
+        self._spent_s = self.time_used_s
+        self._entered += step
+        self._entered_at = self._clock()
+
+    def reset(self) -> None:
+        self.used = NOTHING
+        self._spent_s = 0.0
+        self._entered_at = self._clock()
+
+    def uses(self) -> list[LimitUse]:
+        rows = {name: (float(self.used[at]), float(self.reserved[at])) for at, name in enumerate(COUNTED)}
+        rows["max_total_time"] = (self.time_used_s, 0.0)
+        return [
+            LimitUse(level=self.name, name=f.name, limit=getattr(self.quota, f.name), used=used, reserved=reserved)
+            for f in fields(Quota)
+            for used, reserved in [rows[f.name]]
+        ]
+
+    def _first_over(self, need: Amounts, have: Amounts) -> str | None:
+        """The first limit that the need would pass on top of what there is."""
+        limits = (self.quota.max_executions, self.quota.max_total_tokens, self.quota.max_total_cost)
+        for at, (name, limit) in enumerate(zip(COUNTED, limits, strict=True)):
+            if limit is not None and need[at] and have[at] + need[at] > _exact(limit):
+                return name
+        return None
+
+    def _exceeded(self, name: str, used: float | Decimal, need: str = "") -> QuotaExceeded:
+        limit = _plain(getattr(self.quota, name))
+        message = f"{name} of the {self.name} is {limit} {UNITS[name]}, and {_plain(used)} are used{need}"
+        return QuotaExceeded(message, f"raise {name}{MENDS.get(name, '')}", name)
+
+
+def check_quota(quota: Quota) -> None:
+    """Raises SpecError for a limit that is negative, not finite, or not a whole number where it must be one."""
+    for limit in fields(Quota):
+        value = getattr(quota, limit.name)
+        if value is None:
+            continue
+        whole = limit.name in {"max_executions", "max_total_tokens"}
+        fine = not isinstance(value, bool) and isinstance(value, int if whole else (int, float))
+        if not fine or not math.isfinite(value) or not 0 <= value <= 2**53:
+            kind = "a whole number" if whole else "a number"
+            raise SpecError(f"{limit.name} is {value!r}", f"give {kind} from 0 up, or leave it out for no limit")
+
+
+def _exact(limit: float) -> Decimal | int:
+    """A limit as the number that was written: 0.1 is a tenth."""
+    return limit if isinstance(limit, int) else Decimal(str(limit))
+
+
+def _plain(number: float | Decimal) -> str:
+    return f"{number:,}" if isinstance(number, int) else f"{float(number):,.6g}"

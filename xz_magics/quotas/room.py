@@ -1,0 +1,154 @@
+"""Taking room and giving it back: one lock for all levels of a tree, and those who wait, first come first served."""
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Callable
+from decimal import Decimal
+
+from xz_magics.errors import QuotaExceeded
+from xz_magics.quotas.level import NOTHING, Amounts, Level
+from xz_magics.records import Usage
+
+Chain = tuple[Level, ...]
+"""A level and all levels above it."""
+
+
+class Room:
+    """Decides who may take what. Safe from any thread and any event loop.
+
+    Who waits at a level keeps later comers at that level behind it: a large reservation is not starved by small ones.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self._queues: dict[Chain, deque[_Waiter]] = {}
+
+    def ask(self, waiter: "_Waiter") -> None:
+        """Grants, refuses, or lets it wait; the lock is held by the caller, as in all methods here."""
+        self._queues.setdefault(waiter.chain, deque()).append(waiter)
+        self.serve()
+
+    def give_back(self, chain: Chain, held: Amounts, used: Amounts = NOTHING) -> None:
+        for level in chain:
+            level.reserved = level.reserved.minus(held)
+            level.used = level.used.plus(used)
+        self.serve()
+
+    def leave(self, waiter: "_Waiter") -> None:
+        """It waits no longer; what it was granted meanwhile comes back."""
+        if waiter.granted:
+            self.give_back(waiter.chain, waiter.need)
+        elif waiter.refusal is None:
+            self._queues[waiter.chain].remove(waiter)
+            self.serve()
+
+    def serve(self) -> None:
+        """Grants what fits now and refuses what never can."""
+        full: set[Level] = set()
+        for chain, queue in list(self._queues.items()):
+            while queue and self._decide(queue[0], full):
+                queue.popleft().wake()
+            if not queue:
+                del self._queues[chain]
+
+    @staticmethod
+    def _decide(waiter: "_Waiter", full: set[Level]) -> bool:
+        """Whether it need not wait any more. `full` are the levels at which somebody waits who came earlier."""
+        waiter.refusal = next(filter(None, (level.refusal(waiter.need) for level in waiter.chain)), None)
+        if waiter.refusal is not None:
+            return True
+        tight = [level for level in waiter.chain if level in full or not level.fits(waiter.need)]
+        if tight:
+            full.update(tight)
+            return False
+        for level in waiter.chain:
+            level.reserved = level.reserved.plus(waiter.need)
+        waiter.granted = True
+        return True
+
+
+class _Waiter:
+    """A reservation that is being decided; `woken` is set only where it had to wait."""
+
+    def __init__(self, chain: Chain, need: Amounts) -> None:
+        self.chain = chain
+        self.need = need
+        self.granted = False
+        self.refusal: QuotaExceeded | None = None
+        self.woken: asyncio.Future[None] | None = None
+
+    def wake(self) -> None:
+        """From whatever thread. A loop that is closed has nobody left to wake."""
+        if self.woken is not None and not self.woken.get_loop().is_closed():
+            self.woken.get_loop().call_soon_threadsafe(self._finish, self.woken)
+
+    @staticmethod
+    def _finish(woken: "asyncio.Future[None]") -> None:
+        if not woken.done():
+            woken.set_result(None)
+
+
+class Grant:
+    """Room that has been taken. Settle it once; what is not settled comes back when the block is left."""
+
+    __slots__ = ("_chain", "_held", "_room")
+
+    def __init__(self, room: Room, chain: Chain, held: Amounts) -> None:
+        self._room = room
+        self._chain = chain
+        self._held: Amounts | None = held
+
+    def settle(self, usage: Usage, cost: Decimal = Decimal(0)) -> None:
+        """Books what was really used, more than was reserved too, and gives the difference back."""
+        self._close(lambda held: Amounts(held.executions, usage.total_tokens, cost))
+
+    def settle_all(self) -> None:
+        """Books the whole reservation."""
+        self._close(lambda held: held)
+
+    def give_back(self) -> None:
+        """Books nothing; does nothing where the grant is settled already."""
+        if self._held is not None:
+            self._close(lambda _: NOTHING)
+
+    def _close(self, used_of: Callable[[Amounts], Amounts]) -> None:
+        if self._held is None:
+            raise RuntimeError("this grant has been settled or given back already")
+        held, self._held = self._held, None
+        with self._room.lock:
+            self._room.give_back(self._chain, held, used_of(held))
+
+
+class Reservation:
+    """An async context manager: entering waits for the room, leaving gives back what was not settled."""
+
+    __slots__ = ("_chain", "_grant", "_need", "_room")
+
+    def __init__(self, room: Room, chain: Chain, need: Amounts) -> None:
+        self._room = room
+        self._chain = chain
+        self._need = need
+        self._grant: Grant | None = None
+
+    async def __aenter__(self) -> Grant:
+        waiter = _Waiter(self._chain, self._need)
+        with self._room.lock:
+            self._room.ask(waiter)
+            if not waiter.granted and waiter.refusal is None:
+                waiter.woken = asyncio.get_running_loop().create_future()
+        if waiter.woken is not None:
+            try:
+                await waiter.woken
+            except asyncio.CancelledError:
+                with self._room.lock:
+                    self._room.leave(waiter)
+                raise
+        if waiter.refusal is not None:
+            raise waiter.refusal
+        self._grant = Grant(self._room, self._chain, self._need)
+        return self._grant
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._grant is not None:
+            self._grant.give_back()

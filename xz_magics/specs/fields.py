@@ -1,0 +1,129 @@
+"""The one table of fields: their names, where each may stand, what it may hold."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any, Literal
+
+from xz_magics.errors import SpecError
+from xz_magics.records import Quota
+from xz_magics.specs.checks import (
+    LARGEST,
+    Check,
+    flag,
+    line,
+    lines,
+    number,
+    params,
+    refuse_key_name,
+    text,
+    texts,
+    untouched,
+    whole,
+)
+from xz_magics.specs.nodes import Node, Place, named, written_twice
+
+Level = Literal["task", "head", "quota", "option"]
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    check: Check
+    levels: frozenset[Level]
+
+
+def checked(entries: Mapping[str, Node], level: Level) -> dict[str, Any]:
+    """The values by the fields' own names; a field that is null is left out. Raises SpecError."""
+    values: dict[str, Any] = {}
+    places: dict[str, Place] = {}
+    for written, node in entries.items():
+        name = field_name(written, node.start, level)
+        if name in places:
+            raise written_twice(name, node.start, places[name])
+        places[name] = node.start
+        if not node.left_out:
+            values[name] = FIELDS[name].check(node, named(written))
+    return values
+
+
+def field_name(written: str, place: Place, level: Level) -> str:
+    """The field's own name; raises SpecError where no such field may stand at this level."""
+    name = ALIASES.get(written, written)
+    if name in LATER:
+        raise place.error(f"{named(written)} is not supported yet", "take it out: no field is ignored in silence")
+    if name not in FIELDS:
+        refuse_key_name(written, place)
+        raise _unknown(written, place, level)
+    if level not in FIELDS[name].levels:
+        right = " or ".join(_WHERE[other] for other in _WHERE if other in FIELDS[name].levels)
+        raise place.error(f"{named(written)} may not stand {_WHERE[level]}", f"write it {right}")
+    return name
+
+
+def is_field(name: str) -> bool:
+    """Whether any field bears this name, in whatever case, now or later."""
+    return name.strip().casefold() in _ALL_NAMES
+
+
+def _unknown(written: str, place: Place, level: Level) -> SpecError:
+    close = get_close_matches(written.strip().casefold(), _ALL_NAMES, n=1)
+    if any(char.isspace() and char != " " for char in written):
+        hint = "use ordinary spaces, for indenting too"
+    elif close:
+        hint = f"did you mean {named(close[0])}?"
+    else:
+        known = ", ".join(name for name, field in FIELDS.items() if level in field.levels)
+        hint = f'known are: {known}; a text that holds ": " needs quotes'
+    return place.error(f"unknown field {named(written)}", hint)
+
+
+def _quota(node: Node, name: str) -> Quota:
+    if not isinstance(node.value, dict):
+        raise node.error(f"{name} must be a mapping, not {node}", "for example quota: {max_total_tokens: 10000}")
+    return Quota(**checked(node.value, "quota"))
+
+
+_WHERE: Mapping[Level, str] = {
+    "task": "in a task",
+    "head": "beside `tasks:`",
+    "quota": "in `quota:`",
+    "option": "among the options",
+}
+_TASK: frozenset[Level] = frozenset({"task"})
+_HEAD: frozenset[Level] = frozenset({"head"})
+_RUN: frozenset[Level] = frozenset({"head", "option"})
+_ANY: frozenset[Level] = frozenset({"task", "head", "option"})
+_LIMIT: frozenset[Level] = frozenset({"quota", "option"})
+
+FIELDS: Mapping[str, Field] = {
+    "prompt": Field(text, _TASK),
+    "label": Field(line(80), _TASK),
+    "model": Field(line(200), _ANY),
+    "system": Field(text, _ANY),
+    "summary_prompt": Field(text, _ANY),
+    "allowed_tools": Field(lines, _ANY),
+    "max_turns": Field(whole(1), _ANY),
+    "temperature": Field(number(0, 2), _ANY),
+    "top_p": Field(number(0, 1), _ANY),
+    "seed": Field(whole(-LARGEST), _ANY),
+    "stop": Field(texts, _ANY),
+    "max_tokens": Field(whole(1), _ANY),
+    "timeout": Field(number(0, above=True, what="a number of seconds"), _ANY),
+    "idle_timeout": Field(number(0, above=True, what="a number of seconds"), _ANY),
+    "params": Field(params, _ANY),
+    "tasks": Field(untouched, _HEAD),
+    "max_concurrent": Field(whole(1), _RUN),
+    "fail_fast": Field(flag, _RUN),
+    "quota": Field(_quota, _RUN),
+    "max_executions": Field(whole(0), _LIMIT),
+    "max_total_tokens": Field(whole(0), _LIMIT),
+    "max_total_time": Field(number(0, what="a number of seconds"), _LIMIT),
+    "max_total_cost": Field(number(0, what="a number of dollars"), _LIMIT),
+}
+ALIASES: Mapping[str, str] = {"task_prompt": "prompt"}
+LATER = frozenset({
+    "after", "depends_on", "after_strict", "after_any", "tags", "schema", "score", "expect", "matrix", "repeat",
+    "foreach", "combine", "rpm", "tpm", "exclude", "include",
+})  # fmt: skip
+LIMITS = tuple(name for name, field in FIELDS.items() if field.levels == _LIMIT)
+_ALL_NAMES = (*FIELDS, *ALIASES, *sorted(LATER))

@@ -1,0 +1,143 @@
+"""What was written, as a tree of nodes that know their place; this file alone turns a place into an error."""
+
+import re
+from bisect import bisect_right
+from dataclasses import dataclass
+from typing import Protocol
+
+from xz_magics.errors import SpecError
+from xz_magics.specs.keys import masked
+
+MOST_DEPTH = 32
+MOST_TEXT_BYTES = 1_000_000
+
+
+class Place(Protocol):
+    @property
+    def line(self) -> int | None:
+        """Counts from 1 within the cell's body; None where there is no cell."""
+        ...
+
+    def error(self, message: str, hint: str) -> SpecError: ...
+
+
+class Source:
+    """A cell's body and its lines."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self._starts = [0, *(found.end() for found in re.finditer("\n", text))]
+
+    def line_at(self, offset: int) -> int:
+        return bisect_right(self._starts, offset)
+
+    def error(self, offset: int, message: str, hint: str) -> SpecError:
+        line = self.line_at(offset)
+        start = self._starts[line - 1]
+        end = self._starts[line] if line < len(self._starts) else len(self.text)
+        shown_line = masked(self.text[start:end].rstrip("\r\n"))
+        return SpecError(message, hint, line=line, column=offset - start + 1, source=shown_line)
+
+
+@dataclass(frozen=True, slots=True)
+class InText:
+    """A character of a cell's body."""
+
+    source: Source
+    offset: int
+
+    @property
+    def line(self) -> int:
+        return self.source.line_at(self.offset)
+
+    def error(self, message: str, hint: str) -> SpecError:
+        return self.source.error(self.offset, message, hint)
+
+
+@dataclass(frozen=True, slots=True)
+class InValue:
+    """A part of a Python value, as the expression that leads to it: `work[3]['model']`."""
+
+    path: str
+
+    @property
+    def line(self) -> None:
+        return None
+
+    def error(self, message: str, hint: str) -> SpecError:
+        return SpecError(f"{self.path}: {message}" if self.path else message, hint)
+
+
+Value = None | bool | int | float | str | list["Node"] | dict[str, "Node"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """One value as written.
+
+    `text` is what a text field takes: a string, or the source of an unquoted YAML scalar such as `1.10`; None: no text.
+    `key` is the place of the key that it stands under, `comment` that of a `#` which cuts it off.
+    """
+
+    place: Place
+    value: Value
+    text: str | None = None
+    key: Place | None = None
+    comment: Place | None = None
+
+    @property
+    def start(self) -> Place:
+        """Where it begins, its key included."""
+        return self.key or self.place
+
+    @property
+    def left_out(self) -> bool:
+        """An explicit null is a field left out; a YAML key with nothing after it (text "") is not."""
+        return self.value is None and self.text != ""
+
+    def error(self, message: str, hint: str) -> SpecError:
+        return self.place.error(message, hint)
+
+    def __str__(self) -> str:
+        """The value for an error message, short and on one line."""
+        if isinstance(self.value, dict | list):
+            return "a mapping" if isinstance(self.value, dict) else "a list"
+        if self.value is None or isinstance(self.value, bool):
+            return {None: "nothing" if self.text == "" else "null", True: "true", False: "false"}[self.value]
+        return shown(self.value)
+
+
+def shown(value: str | float, width: int = 40) -> str:
+    """A value for an error message: escaped, masked, cut to `width` characters."""
+    if isinstance(value, str):
+        value = masked(value[: 2 * width])
+    text = repr(value)
+    return text if len(text) <= width else text[: width - 2] + "…" + text[-1]
+
+
+def named(name: str) -> str:
+    """A field's name for an error message."""
+    return f"`{shown(name)[1:-1]}`"
+
+
+def sendable(text: str, place: Place) -> str:
+    """The same text; raises SpecError where it is too long or no model could be sent it."""
+    try:
+        size_bytes = len(text.encode())
+    except UnicodeEncodeError as error:
+        raise place.error(
+            f"U+{ord(text[error.start]):04X} is half a character (a lone surrogate) and cannot be sent",
+            "write the whole character, or take it out",
+        ) from error
+    if size_bytes > MOST_TEXT_BYTES:
+        raise place.error(f"a text of {size_bytes:,} bytes is too long", f"at most {MOST_TEXT_BYTES:,} bytes")
+    return text
+
+
+def too_deep(place: Place) -> SpecError:
+    return place.error(f"nested deeper than {MOST_DEPTH} levels", "a task needs three or four: take the rest apart")
+
+
+def written_twice(name: str, place: Place, first: Place) -> SpecError:
+    where = f", first on line {first.line}" if first.line else ""
+    return place.error(f"{named(name)} is written twice{where}", "give each a name of its own, or take one out")

@@ -1,0 +1,66 @@
+"""Python values as nodes: what `run` takes in place of a text."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from numbers import Integral, Real
+from typing import Any
+
+from xz_magics.records import Quota, Task
+from xz_magics.specs.nodes import MOST_DEPTH, InValue, Node, Place, sendable, shown, too_deep
+
+MOST_VALUES = 1_000_000
+
+
+def read_values(value: object, path: str) -> Node:
+    """`path` is the expression that stands for the value in an error. Raises SpecError for what no spec can hold."""
+    return _Reader().node(value, path, depth=1, key=None)
+
+
+class _Reader:
+    def __init__(self) -> None:
+        self._values = 0
+
+    def node(self, value: object, path: str, depth: int, key: Place | None) -> Node:
+        place = InValue(path)
+        self._values += 1
+        if self._values > MOST_VALUES:
+            raise place.error(f"more than {MOST_VALUES:,} values", "run the tasks in several calls")
+        if depth > MOST_DEPTH:
+            raise too_deep(place)
+        match _written(value):
+            case str() as text:
+                text = sendable(str.__str__(text), place)
+                return Node(place=place, value=text, text=text, key=key)
+            case None | bool() as word:
+                return Node(place=place, value=word, key=key)
+            case Integral() as whole:
+                number = int(whole)
+                return Node(place=place, value=number if number.bit_length() < 1024 else float("inf"), key=key)
+            case Real() as real:
+                return Node(place=place, value=float(real), key=key)
+            case Mapping() as entries:
+                return Node(place=place, value=self._mapping(entries, path, depth), key=key)
+            case Sequence() as items if not isinstance(items, bytes | bytearray | memoryview):
+                nodes = [self.node(item, f"{path}[{i}]", depth + 1, None) for i, item in enumerate(items)]
+                return Node(place=place, value=nodes, key=key)
+        raise place.error(
+            f"must be text, a number, true or false, a list or a mapping, not {type(value).__name__}",
+            "make a str, a list or a dict of it",
+        )
+
+    def _mapping(self, entries: Mapping[Any, object], path: str, depth: int) -> dict[str, Node]:
+        nodes: dict[str, Node] = {}
+        for name, value in entries.items():
+            if not isinstance(name, str):
+                raise InValue(path).error(f"a key must be text, not {type(name).__name__}", "make a str of it")
+            inner = InValue(f"{path}[{shown(name)}]" if path else "")
+            nodes[sendable(name, inner)] = self.node(value, inner.path, depth + 1, inner)
+        return nodes
+
+
+def _written(value: object) -> object:
+    """A Task or a Quota as the mapping that would have been written for it."""
+    if not isinstance(value, Task | Quota):
+        return value
+    chosen = {field.name: getattr(value, field.name) for field in fields(value) if field.name != "index"}
+    return {name: item for name, item in chosen.items() if item is not None}

@@ -1,0 +1,23 @@
+"""Which live view fits the place where the run was started."""
+
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from xz_magics.outcomes import Outcomes
+from xz_magics.views.progress import TerminalView
+from xz_magics.views.widget import NotebookView, in_kernel
+
+
+class View(Protocol):
+    """Draws the outcomes, at most ten times a second; it never sees an event."""
+
+    def draw(self, outcomes: Outcomes) -> None: ...
+
+    def end(self, bundle: Mapping[str, str] | None) -> int | None:
+        """Gives way to the finished form, or with None to nothing. Returns the cell in which it is shown, if any."""
+        ...
+
+
+def view_here(stop: Callable[[], None]) -> View:
+    """A widget in a kernel, a line elsewhere; `stop` is what its Stop button does."""
+    return NotebookView(stop) if in_kernel() else TerminalView()

@@ -1,0 +1,53 @@
+"""A run in one line, and that line in a terminal."""
+
+import sys
+import time
+from collections.abc import Mapping
+
+from xz_magics.outcomes import Outcomes
+from xz_magics.records import STATUSES
+
+
+def progress_line(outcomes: Outcomes) -> str:
+    """What is going on before the run starts; then such as `3 of 12 · 2 running · 1 failed · 1,204 tokens · $0.0012 · 3.2 s`."""
+    if outcomes.note:
+        return outcomes.note
+    states = [f"{outcomes.counts[state]} {state.replace('_', ' ')}" for state in _TOLD if outcomes.counts[state]]
+    parts = [f"{outcomes.ended} of {len(outcomes.rows)}", *states, f"{outcomes.tokens:,} tokens"]
+    if outcomes.cost_usd:
+        parts.append(f"${outcomes.cost_usd:.4f}")
+    if outcomes.started_at is not None:
+        parts.append(f"{time.time() - outcomes.started_at:.1f} s")
+    pause_s = (outcomes.resumes_at or 0) - time.time()
+    if pause_s > 0:
+        parts.append(f"rate limited, resumes in {pause_s:.0f} s")
+    return " · ".join(parts)
+
+
+_TOLD = ("running", *(status for status in STATUSES if status != "done"))
+
+
+class TerminalView:
+    """One line that redraws itself, and is gone at the end; where there is no terminal, nothing is drawn."""
+
+    def __init__(self) -> None:
+        self._live = sys.stderr.isatty()
+        self._width = 0
+
+    def draw(self, outcomes: Outcomes) -> None:
+        if self._live:
+            self._write(progress_line(outcomes))
+
+    def end(self, bundle: Mapping[str, str] | None) -> int | None:
+        """The result is left to the cell's value to show; None: it has not been shown here."""
+        del bundle
+        if self._live:
+            self._write("")
+            sys.stderr.write("\r")
+            sys.stderr.flush()
+        return None
+
+    def _write(self, line: str) -> None:
+        sys.stderr.write("\r" + line.ljust(self._width))
+        sys.stderr.flush()
+        self._width = len(line)

@@ -1,0 +1,147 @@
+"""Results as plain text: what a terminal, a log and a notebook without a page show."""
+
+import math
+import unicodedata
+from bisect import bisect_right
+from collections.abc import Sequence
+from itertools import accumulate
+
+from xz_magics.metrics import Bin, duration_bins, token_bins
+from xz_magics.records import LimitUse, Outcome
+from xz_magics.views.wording import (
+    SIGNS,
+    counts_words,
+    harmless,
+    limit_name,
+    limit_shares,
+    limit_words,
+    outcome_seconds,
+    outcome_tokens,
+    status_words,
+    tasks_words,
+    totals_words,
+)
+
+AT_MOST_ROWS = 200
+LABEL_CELLS = 24
+BAR_CELLS = 30
+EIGHTHS = " ▏▎▍▌▋▊▉"
+
+
+def page(
+    outcomes: Sequence[Outcome],
+    duration_s: float | None,
+    uses: Sequence[LimitUse] = (),
+    warnings: Sequence[str] = (),
+) -> str:
+    """Everything: summary, warnings, table, both histograms, limits. `duration_s` is None while the run goes on."""
+    parts = ["\n".join([summary_line(outcomes, duration_s), *(f"! {_one_line(warning)}" for warning in warnings)])]
+    if outcomes:
+        parts += [
+            table(outcomes),
+            histogram_bars(duration_bins(outcomes), "Seconds per task"),
+            histogram_bars(token_bins(outcomes), "Tokens per task"),
+        ]
+    if uses:
+        parts.append(quota_bars(uses))
+    return "\n\n".join(parts)
+
+
+def summary_line(outcomes: Sequence[Outcome], duration_s: float | None) -> str:
+    """Such as "5 tasks: 4 done, 1 failed · 1,204 tokens · $0.0012 · 3.2 s"."""
+    counts = ", ".join(words for _, words in counts_words(outcomes))
+    tasks = f"{tasks_words(len(outcomes))}: {counts}" if outcomes else "no tasks"
+    return " · ".join([tasks, *totals_words(outcomes, duration_s)])
+
+
+def table(outcomes: Sequence[Outcome], width: int = 100, rows: int = AT_MOST_ROWS) -> str:
+    """A line per outcome that fits a terminal of `width` columns: the answer's beginning, or else the error's."""
+    shown = outcomes[:rows]
+    columns = [
+        _aligned(["task", *(_cut(_one_line(outcome.label), LABEL_CELLS) for outcome in shown)]),
+        _aligned(["status", *(f"{SIGNS[outcome.status]} {status_words(outcome)}" for outcome in shown)]),
+        _aligned(["tokens", *map(outcome_tokens, shown)], right=True),
+        _aligned(["time", *map(outcome_seconds, shown)], right=True),
+    ]
+    room = max(20, width - sum(_cells(column[0]) + 2 for column in columns))
+    columns.append(["answer", *(_cut(_one_line(outcome.output or outcome.error or ""), room) for outcome in shown)])
+    lines = ["  ".join(row).rstrip() for row in zip(*columns, strict=True)]
+    if len(shown) < len(outcomes):
+        lines.append(f"… and {tasks_words(len(outcomes) - len(shown))} more in .df")
+    return "\n".join(lines)
+
+
+def histogram_bars(bins: Sequence[Bin], title: str) -> str:
+    """A line per bin: its edges, a bar, how many, and how many of these did not end as done."""
+    most = max((one.total for one in bins), default=0)
+    lines = [
+        f"{edges}  {_bar(one.total / most)}  {_count(one)}"
+        for edges, one in zip(_aligned(_edges(bins), right=True), bins, strict=True)
+    ]
+    return "\n".join([title, *lines])
+
+
+def quota_bars(uses: Sequence[LimitUse]) -> str:
+    """A line per limit of each level; where there is no limit, there is no bar."""
+    names = _aligned([limit_name(use) for use in uses])
+    bars = _aligned([_quota_bar(use) for use in uses])
+    return "\n".join(f"{name}  {bar}  {limit_words(use)}" for name, bar, use in zip(names, bars, uses, strict=True))
+
+
+def _one_line(text: str) -> str:
+    return harmless(" ".join(text[:1_000].split()))
+
+
+def _aligned(texts: Sequence[str], *, right: bool = False) -> list[str]:
+    """The texts, padded to the terminal columns of the widest."""
+    widest = max(map(_cells, texts), default=0)
+    pads = [" " * (widest - _cells(text)) for text in texts]
+    return [pad + text if right else text + pad for text, pad in zip(texts, pads, strict=True)]
+
+
+def _cut(text: str, columns: int) -> str:
+    """The text, or as much of it as leaves room for an ellipsis."""
+    ends = list(accumulate(map(_char_cells, text)))
+    if not ends or ends[-1] <= columns:
+        return text
+    return text[: bisect_right(ends, columns - 1)] + "…"
+
+
+def _cells(text: str) -> int:
+    return sum(map(_char_cells, text))
+
+
+def _char_cells(char: str) -> int:
+    """How many columns of a terminal a character takes: East Asian wide ones two, combining ones and joiners none."""
+    if unicodedata.combining(char) or char in "\u200c\u200d":
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
+
+
+def _edges(bins: Sequence[Bin]) -> list[str]:
+    """Each bin's edges, with as many decimals as tell them apart."""
+    pairs = [(one.left, one.right) for one in bins if one.left is not None and one.right is not None]
+    whole = all(float(edge).is_integer() for pair in pairs for edge in pair)
+    decimals = 0 if whole else max(0, 1 - math.floor(math.log10(min(right - left for left, right in pairs))))
+    left = _aligned([f"{left:,.{decimals}f}" for left, _ in pairs], right=True)
+    right = _aligned([f"{right:,.{decimals}f}" for _, right in pairs], right=True)
+    known = [f"{low} – {high}" for low, high in zip(left, right, strict=True)]
+    return known if len(known) == len(bins) else [*known, "unknown"]
+
+
+def _count(one: Bin) -> str:
+    other = one.total - one.counts.get("done", 0)
+    return f"{one.total:,} ({other:,} not done)" if other else f"{one.total:,}"
+
+
+def _bar(share: float) -> str:
+    whole, eighth = divmod(math.ceil(share * BAR_CELLS * 8), 8)
+    return ("█" * whole + EIGHTHS[eighth].strip()).ljust(BAR_CELLS)
+
+
+def _quota_bar(use: LimitUse) -> str:
+    shares = limit_shares(use)
+    if shares is None:
+        return ""
+    used, reserved = (round(share * BAR_CELLS) for share in shares)
+    return ("█" * used + "▒" * reserved).ljust(BAR_CELLS, "░")[:BAR_CELLS]

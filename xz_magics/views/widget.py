@@ -1,0 +1,58 @@
+"""The live view in a notebook: a progress bar with a Stop button, which becomes the static table at the end."""
+
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from xz_magics.outcomes import Outcomes
+from xz_magics.views.progress import progress_line
+
+
+def in_kernel() -> bool:
+    """Whether there is a page, or something like it, that can show what is displayed."""
+    shell = _shell()
+    return shell is not None and hasattr(shell, "kernel")
+
+
+def current_cell() -> int | None:
+    """The number of the cell that is running; None outside IPython."""
+    shell = _shell()
+    return None if shell is None else shell.execution_count
+
+
+class NotebookView:
+    """Shown when the run starts; `draw` is called often and sends only what changed."""
+
+    def __init__(self, stop: Callable[[], None]) -> None:
+        from IPython.display import display
+        from ipywidgets import Button, HBox, IntProgress, Label
+
+        self._bar = IntProgress(value=0, max=1, layout={"width": "12em"})
+        self._line = Label(value="starting", layout={"flex": "1 1 auto"})
+        self._button = Button(description="Stop", icon="stop", tooltip="Stops this run; answers that came are kept")
+        self._button.on_click(lambda _: stop())
+        self._box = HBox([self._bar, self._line, self._button], layout={"align_items": "center"})
+        self._handle: Any = display(self._box, display_id=True)
+
+    def draw(self, outcomes: Outcomes) -> None:
+        self._bar.max = max(1, len(outcomes.rows))
+        self._bar.value = outcomes.ended
+        self._line.value = progress_line(outcomes)
+
+    def end(self, bundle: Mapping[str, str] | None) -> int | None:
+        """The widget gives way to the static form, which survives in the saved file. Returns the cell's number."""
+        if self._handle is not None:
+            self._handle.update(dict(bundle or {"text/plain": ""}), raw=True)
+        for part in (*self._box.children, self._box):
+            part.close()
+        return current_cell()
+
+
+def _shell() -> Any:
+    import sys
+
+    if "IPython" not in sys.modules:
+        return None
+    from IPython.core.getipython import get_ipython
+
+    return get_ipython()
