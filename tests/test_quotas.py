@@ -43,7 +43,10 @@ async def test_what_can_never_fit_is_refused_with_limit_use_and_need():
         async with tracker.reserve(tokens=401):
             pass
 
-    assert caught.value.message == "max_total_tokens of the run is 1,000 tokens, and 600 are used; this needs up to 401 more"
+    assert (
+        caught.value.message
+        == "max_total_tokens of the run is 1,000 tokens, and 600 are used; this needs up to 401 more"
+    )
     assert caught.value.hint == "raise max_total_tokens, or lower max_tokens"
     assert caught.value.limit == "max_total_tokens"
 

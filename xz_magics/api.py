@@ -25,7 +25,7 @@ from xz_magics.quotas import check_quota
 from xz_magics.records import Outcome, Quota
 from xz_magics.results import Results
 from xz_magics.session import session
-from xz_magics.views.live import view_here
+from xz_magics.views.live import NoView, view_here
 
 LIMITS = tuple(limit.name for limit in fields(Quota))
 MOST_TASKS_WITH_TEXT_EVENTS = 64
@@ -119,8 +119,7 @@ async def launch(
         settings = _settled(session.settings, retries=retries, stream=stream)
         opener = Opener(settings, session.local_model, base_url=base_url)
         document = specs.read(work, form=format)
-        limits = Quota(**{name: options.pop(name) for name in LIMITS if name in options})
-        options["quota"] = _tightest(document.head.get("quota"), limits, quota)
+        options["quota"] = _tightest(document.head.get("quota"), options.get("quota"), quota)
         plan = make_plan(document, settings=settings, options=options, names=names or {}, secrets=opener.secrets())
         providers = opener.open_all(plan.tasks, priced=_cost_is_limited(plan.quota))
         parts = _put_together(plan, providers, settings, observers, on_result)
@@ -207,7 +206,7 @@ def _put_together(
         metrics=metrics,
         stop=engine.stop,
         cancel=engine.cancel,
-        warnings=plan.warnings,
+        warnings=plan.warnings + tuple(dict.fromkeys(p.note for p in providers.values() if p.note)),
     )
     session.last, session.last_tracker = results, around.tracker
     return engine, results, outcomes
@@ -217,21 +216,20 @@ async def _see_through(
     engine: Run, results: Results, outcomes: Outcomes, providers: Mapping[str, Provider], guard: Guard, *, show: bool
 ) -> Results:
     """Runs to the end, whatever end that is; shows what there is."""
-    view = view_here(engine.stop) if show else None
-    beat = None if view is None else lambda: view.draw(outcomes)
+    view = view_here(engine.stop) if show else NoView()
     guard.attach(engine.stop)
     try:
-        await engine.execute(beat)
+        await engine.execute(lambda: view.draw(outcomes))
     except XzMagicsError:
-        if view is not None:
-            view.end(None)
-            view = None
+        view.end(None)
+        raise
+    except BaseException:
+        view.end(results.bundle())
         raise
     finally:
         for provider in providers.values():
             await provider.aclose()
-        if view is not None:
-            results.shown_in_cell = view.end(results._repr_mimebundle_())
+    results.shown_in_cell = view.end(results.bundle() if show else None)
     results.interrupted = engine.stopped or guard.stopped
     return results
 
@@ -244,7 +242,7 @@ def _counting(outcomes: Outcomes, metrics: Metrics) -> Observer:
             case TaskEnded(label=label):
                 outcome = outcomes.rows[label].outcome
                 if outcome is not None:
-                    metrics.ended(outcome)
+                    metrics.ended(outcome, started=outcomes.rows[label].started)
 
     return observe
 

@@ -140,7 +140,7 @@ def _with_file(settings: Settings, path: Path) -> Settings:
     for name, table in tables.items():
         for entry, fields_of_it in table.items():
             _mapping(fields_of_it, path, f"{name}.{entry}")
-    return replace(changed(settings, values, str(path)), **tables)
+    return replace(changed(settings, values, str(path)), **tables)  # type: ignore[arg-type]  # three tables, by name
 
 
 def _read_yaml(path: Path) -> Mapping[str, Any]:

@@ -168,7 +168,8 @@ class Run:
             self._end_unstarted(label, CANCELLED)
 
     def _end_what_never_started(self) -> None:
-        for label in self._waiting:
+        for label in tuple(self._waiting):
+            del self._waiting[label]
             self._end_unstarted(label, self._halt or CANCELLED)
 
     def _end_unstarted(self, label: str, ending: Ending) -> None:

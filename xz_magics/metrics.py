@@ -242,7 +242,7 @@ def _auto_bins(values: Sequence[float]) -> int:
     spread = max(values) - min(values)
     quartiles = percentile(values, 75) - percentile(values, 25)
     sturges = spread / (math.log2(len(values)) + 1)
-    freedman_diaconis = 2 * quartiles / math.cbrt(len(values))
+    freedman_diaconis = 2 * quartiles * math.pow(len(values), -1 / 3)
     root = spread / math.sqrt(len(values))
     width = min(max(freedman_diaconis, root / 2), sturges)
     return math.ceil(spread / width) if width else 1

@@ -109,7 +109,9 @@ def _cell_parser() -> _Parser:
     add("--max-total-cost", type=float, metavar="USD", help="limit of this run: US dollars")
     add("--retries", type=int, metavar="N", help="more tries after a passing failure (2)")
     add("--no-stream", dest="stream", action="store_const", const=False, help=NO_STREAM)
-    add("--base-url", metavar="URL", help="where openai: or anthropic: is served; gets a key only if the config says so")
+    add(
+        "--base-url", metavar="URL", help="where openai: or anthropic: is served; gets a key only if the config says so"
+    )
     add("--format", choices=("yaml", "json", "text"), help="how to read the cell, where its look misleads")
     add("--out", metavar="NAME", help="binds the Results to this variable, after Stop too")
     add("--check", action="store_true", help="ends the cell with an error unless every task is done")

@@ -36,6 +36,7 @@ class Row:
     turns: list[Turn] = field(default_factory=list)
     queued_s: float | None = None
     spawn_s: float | None = None
+    started: bool = False
     started_at: float | None = None
     note: str = ""
     outcome: Outcome | None = None
@@ -71,7 +72,8 @@ class Outcomes:
                 self.rows[task.label] = Row(task=task, parent=parent, depth=depth)
                 self.counts["waiting"] += 1
             case TaskStarted(label=label, queued_s=queued_s):
-                self._move(self._row(label), "running").queued_s = queued_s
+                row = self._move(self._row(label), "running")
+                row.started, row.queued_s = True, queued_s
             case RequestSent(label=label, spawn_s=spawn_s):
                 row = self._row(label)
                 row.parts.clear()

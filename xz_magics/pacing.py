@@ -15,7 +15,7 @@ WIDEST_GAP_S = 0.1
 class Gate:
     """What every call to one account passes before it is sent. It belongs to one event loop.
 
-    After a pause the callers come through one by one over at most about SPREAD_S seconds, so that the first of them
+    After a pause the callers come through one by one, over about SPREAD_S seconds at most, so that the first of them
     can close the gate again before all have burst through it.
     """
 
@@ -29,6 +29,7 @@ class Gate:
         self._refused = asyncio.Event()
         self._turnstile = asyncio.Lock()
         self._waiting = 0
+        self._crowd = 0
 
     @property
     def closed(self) -> bool:
@@ -53,11 +54,13 @@ class Gate:
         """Returns when a call may be sent. Raises ProviderError, with nothing charged, once the account is refused."""
         if self.closed or self._waiting:
             self._waiting += 1
+            self._crowd = max(self._crowd, self._waiting)
             try:
                 async with self._turnstile:
                     await self._opened()
             finally:
                 self._waiting -= 1
+                self._crowd = self._crowd if self._waiting else 0
         self._raise_refusal()
 
     async def _opened(self) -> None:
@@ -73,7 +76,7 @@ class Gate:
                 await self._refused.wait()
 
     def _gap_s(self) -> float:
-        return self._random() * min(WIDEST_GAP_S, 2 * SPREAD_S / self._waiting)
+        return self._random() * min(WIDEST_GAP_S, 2 * SPREAD_S / self._crowd)
 
     def _raise_refusal(self) -> None:
         if (error := self._refusal) is not None:

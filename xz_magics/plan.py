@@ -12,7 +12,6 @@ from xz_magics.templates import fill
 
 DEFAULT_MAX_TOKENS = 1024
 LOCAL_MAX_TOKENS = 512
-TASK_TEXTS = ("prompt", "system", "summary_prompt")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,9 +98,15 @@ def _task(index: int, label: str, spec: Spec, shared: Mapping[str, Any], setting
 
 
 def _filled(task: Task, spec: Spec, names: Mapping[str, object], secrets: Collection[str]) -> Task:
-    texts = {name: getattr(task, name) for name in TASK_TEXTS}
+    def filled(text: str) -> str:
+        return fill(text, names, secrets=secrets) if "{{" in text else text
+
     try:
-        filled = {name: fill(text, names, secrets=secrets) for name, text in texts.items() if text and "{{" in text}
+        return replace(
+            task,
+            prompt=filled(task.prompt),
+            system=task.system and filled(task.system),
+            summary_prompt=task.summary_prompt and filled(task.summary_prompt),
+        )
     except SpecError as error:
         raise SpecError(f"task {task.label!r}: {error.message}", error.hint, line=spec.line) from error
-    return replace(task, **filled) if filled else task

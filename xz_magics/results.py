@@ -159,6 +159,10 @@ class Results:
         return text.page(self.outcomes, self.duration_s, self._tracker.uses(), self.warnings)
 
     def _repr_mimebundle_(self, **_: object) -> Mapping[str, str]:
+        return self.bundle()
+
+    def bundle(self) -> Mapping[str, str]:
+        """What a page shows: text/plain and text/html."""
         from xz_magics.views import static
 
         return {

@@ -69,6 +69,11 @@ class Provider(Protocol):
         ...
 
     @property
+    def note(self) -> str:
+        """What a person should know of this model's answers, in one line; "" for nothing."""
+        ...
+
+    @property
     def overhead_tokens(self) -> int:
         """The most a wire adds to the texts' own bytes: hidden system prompts and chat forms."""
         ...

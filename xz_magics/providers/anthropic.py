@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from xz_magics.providers.wire import StreamDecoder, count, mapping, sequence, string, text_of, usage_of
+from xz_magics.providers.wire import StreamDecoder, count, mapping, string, text_of, usage_of
 from xz_magics.records import Finish, Reply, Request, Usage
 
 FINISHES: dict[str, Finish] = {
@@ -19,6 +19,7 @@ INPUT_PARTS = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_
 
 class AnthropicWire:
     path = "/v1/messages"
+    official_host = "api.anthropic.com"
     overhead_tokens = 128
     unsupported = frozenset({"seed"})
     reserved = frozenset({"model", "messages", "system", "max_tokens", "stream"})
@@ -31,7 +32,9 @@ class AnthropicWire:
         body: dict[str, Any] = {name: value for name, value in request.params.items() if name not in self.reserved}
         body["model"] = model_id
         body["messages"] = [
-            {"role": message.role, "content": message.content} for message in request.messages if message.role != "system"
+            {"role": message.role, "content": message.content}
+            for message in request.messages
+            if message.role != "system"
         ]
         body["max_tokens"] = request.max_tokens
         system = "\n\n".join(message.content for message in request.messages if message.role == "system")

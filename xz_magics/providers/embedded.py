@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from xz_magics.errors import ModelError
@@ -9,7 +10,7 @@ from xz_magics.prices import FREE, Price
 from xz_magics.providers import Exchange
 from xz_magics.providers.endpoint import Endpoint
 from xz_magics.providers.http import HttpProvider
-from xz_magics.providers.local import LocalModel
+from xz_magics.providers.local import LOCAL_NOTE, Address, LocalModel
 from xz_magics.providers.openai import OpenAIWire
 from xz_magics.providers.weights import fetch_weights
 from xz_magics.records import Reply, Request
@@ -23,6 +24,7 @@ class EmbeddedProvider:
 
     def __init__(self, model: str, local_model: LocalModel, gguf: Path | None, cache_dir: Path) -> None:
         self.model = model
+        self.note = LOCAL_NOTE if gguf is None else ""
         self._local_model = local_model
         self._gguf = gguf
         self._cache_dir = cache_dir
@@ -32,3 +34,28 @@ class EmbeddedProvider:
     @property
     def overhead_tokens(self) -> int:
         return self._wire.overhead_tokens
+
+    async def open(self, tell: Callable[[str], None]) -> None:
+        """Fetches the weights where they are missing and starts the child process where it does not run yet."""
+        address = await asyncio.to_thread(self._start, tell)
+        endpoint = Endpoint(name="local", wire="openai", base_url=f"{address.base_url}/v1", keep_alive=False)
+        self._http = HttpProvider(
+            model=self.model, model_id="embedded", endpoint=endpoint, wire=self._wire, key=address.key, price=FREE
+        )
+        await self._http.open(tell)
+
+    async def call(self, request: Request, exchange: Exchange) -> Reply:
+        """Always streams: a stream that is cancelled frees its place at once, a plain request after seconds."""
+        if self._http is None:
+            raise ModelError("the embedded model has not been opened", "await provider.open() first")
+        return await self._http.call(replace(request, stream=True), exchange)
+
+    async def aclose(self) -> None:
+        """The child goes on: the next run uses it."""
+        if self._http is not None:
+            await self._http.aclose()
+
+    def _start(self, tell: Callable[[str], None]) -> Address:
+        gguf = self._gguf or fetch_weights(self._cache_dir, tell=tell)
+        tell("starting the embedded model")
+        return self._local_model.start(gguf)

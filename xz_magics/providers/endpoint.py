@@ -10,7 +10,7 @@ from urllib.parse import SplitResult, quote, urlsplit
 
 from xz_magics.errors import ModelError
 
-MASKED = re.compile(r"\S*\*{3,}\S*")
+MASKED = re.compile(r"[\w-]{0,40}\*{3,}[\w-]{0,40}")
 HIDDEN = "***"
 
 Redact = Callable[[str], str]
@@ -103,7 +103,7 @@ def redactor(key: str | None) -> Redact:
     def redact(text: str) -> str:
         for spelling in spellings:
             text = text.replace(spelling, HIDDEN)
-        return MASKED.sub(HIDDEN, text)
+        return MASKED.sub(HIDDEN, text) if HIDDEN in text else text
 
     return redact
 

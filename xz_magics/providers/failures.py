@@ -1,4 +1,4 @@
-"""What a server's refusals and broken answers mean, and how they are told: every text from outside is cut and redacted."""
+"""What a server's refusals and broken answers mean, and how they are told: redacted, and cut short."""
 
 import html
 import json
@@ -14,7 +14,7 @@ from xz_magics.records import ErrorType, Reply
 from xz_magics.retry import parse_retry_after
 
 QUOTED_CHARS = 200
-EXAMINED_BYTES = 64 * 1024
+EXAMINED_BYTES = 16 * 1024
 UNBILLED_SERVER_ERRORS = frozenset({503, 529})
 SPENT = frozenset(
     {
@@ -47,6 +47,14 @@ STATUS_OF: dict[str, int] = {
     "overloaded_error": 529,
 }
 
+HINTS: dict[ErrorType, str] = {
+    "spent_account": "add credit or raise the limit in the provider's console",
+    "rate_limited": "lower max_concurrent, or wait and run the failed tasks again",
+    "context_length": "shorten the prompt, lower max_tokens, or take a model with a larger context",
+    "bad_request": "check the parameters against what this model accepts",
+    "bad_response": "the provider is in trouble, or the base URL is wrong",
+}
+
 
 class Failures:
     """The failures of one endpoint as ProviderErrors."""
@@ -59,7 +67,7 @@ class Failures:
         """An answer with a status from 300 on; `now` in seconds since the epoch."""
         text = self._redact(body.decode("utf-8", "replace"))
         error = _error_in(text)
-        request_id = headers.get("x-request-id") or headers.get("request-id")
+        named = request_id(headers)
         said = _said(error, text)
         if status < 400:
             said = f"it redirects to {_host_of(headers.get('location', ''))}, which is not followed"
@@ -67,7 +75,7 @@ class Failures:
         kind = _kind(status, error)
         wish = headers.get("x-should-retry", "").lower()
         return ProviderError(
-            told + (f" (request {_quoted(request_id)})" if request_id else ""),
+            told + (f" (request {_quoted(named)})" if named else ""),
             self._hint(status, kind),
             kind,
             "all" if status >= 500 and status not in UNBILLED_SERVER_ERRORS else "nothing",
@@ -119,23 +127,18 @@ class Failures:
 
     def _hint(self, status: int, kind: ErrorType) -> str:
         key_env = self._endpoint.key_env
-        match kind:
-            case "auth" if key_env is None:
-                return f"{self._endpoint.name} was given no key: name its variable as key_env in the configuration"
-            case "auth":
-                return f"check the key in the environment variable {key_env}, and what it is allowed to use"
-            case "spent_account":
-                return "add credit or raise the limit in the provider's console; nothing more was sent with this key"
-            case "rate_limited":
-                return "lower max_concurrent, or wait and run the failed tasks again"
-            case "context_length":
-                return "shorten the prompt, lower max_tokens, or take a model with a larger context"
-            case "bad_request" if status == 404:
-                return "check the model's name and the base URL"
-            case "bad_request":
-                return "check the parameters against what this model accepts"
-            case _:
-                return "the provider is in trouble or the base URL is wrong: try again later"
+        if kind == "auth" and key_env is None:
+            return f"{self._endpoint.name} is given no key: name its variable as key_env in the configuration"
+        if kind == "auth":
+            return f"check the key in the environment variable {key_env}, and what it is allowed to use"
+        if status == 404:
+            return "check the model's name and the base URL"
+        return HINTS[kind]
+
+
+def request_id(headers: Mapping[str, str]) -> str | None:
+    """The name under which the provider's support finds a request."""
+    return headers.get("x-request-id") or headers.get("request-id")
 
 
 def _kind(status: int, error: Mapping[str, Any]) -> ErrorType:
@@ -157,7 +160,12 @@ def _kind(status: int, error: Mapping[str, Any]) -> ErrorType:
 def _words(error: Any) -> list[str | int]:
     """The codes by which an error says what it is."""
     fields = mapping(error)
-    words = [fields.get("code"), fields.get("type"), fields.get("status"), mapping(fields.get("details")).get("error_code")]
+    words = [
+        fields.get("code"),
+        fields.get("type"),
+        fields.get("status"),
+        mapping(fields.get("details")).get("error_code"),
+    ]
     return [word for word in words if isinstance(word, (str, int)) and not isinstance(word, bool)]
 
 
@@ -185,7 +193,7 @@ def _page_title(text: str) -> str:
     """The title of an HTML page in quotes; empty where the text is no page."""
     if not re.match(r"\s*(<!doctype html|<html|<head|<!--)", text, re.IGNORECASE):
         return ""
-    found = re.search(r"<title[^>]*>([^<]*)", text, re.IGNORECASE)
+    found = re.search(r"<title[^>]{0,200}>([^<]{0,500})", text, re.IGNORECASE)
     return f'"{_quoted(html.unescape(found[1])) if found else ""}"'
 
 

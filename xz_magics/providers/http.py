@@ -2,27 +2,27 @@
 
 import asyncio
 import json
+import os
 import ssl
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Generator, Mapping
+from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import replace
-from typing import Any
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import httpx
 from httpx_aiohttp import AiohttpTransport
 
-from xz_magics.errors import ModelError, ProviderError
+from xz_magics.errors import Charge, ModelError, ProviderError
 from xz_magics.prices import Price
 from xz_magics.providers import Exchange
 from xz_magics.providers.answer import Answer
 from xz_magics.providers.endpoint import Endpoint, checked_key, redactor
-from xz_magics.providers.failures import EXAMINED_BYTES, Failures
+from xz_magics.providers.failures import EXAMINED_BYTES, Failures, request_id
 from xz_magics.providers.wire import Wire
-from xz_magics.records import Reply, Request
+from xz_magics.records import ErrorType, Reply, Request
 
 CONNECT_TIMEOUT_S = 15.0
 REFUSAL_TIMEOUT_S = 5.0
@@ -44,12 +44,9 @@ _SENDING: ContextVar[_Sending] = ContextVar("_SENDING")
 
 
 class HttpClient:
-    """The connections to one endpoint. It belongs to one event loop, and opens again when used after `aclose`.
+    """The connections to one endpoint, in one event loop; used after `aclose`, it opens new ones."""
 
-    `transport` replaces the network.
-    """
-
-    def __init__(self, endpoint: Endpoint, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
+    def __init__(self, endpoint: Endpoint, *, transport: httpx.AsyncBaseTransport | None) -> None:
         self._endpoint = endpoint
         self._transport = transport
         self._clients: dict[bool, httpx.AsyncClient] = {}
@@ -97,7 +94,7 @@ class HttpClient:
 
 
 class HttpProvider:
-    """One model behind one endpoint. The key lives in its `_KeyAuth` and nowhere else."""
+    """One model behind one endpoint. The key lives in its `_KeyAuth` and in the redactor, and nowhere else."""
 
     def __init__(
         self,
@@ -108,20 +105,199 @@ class HttpProvider:
         wire: Wire,
         key: str | None,
         price: Price | None,
-        client: HttpClient,
-        official: bool = False,
+        transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        """Raises ModelError where the key is no key or would go out in clear text."""
+        """Raises ModelError where the key is no key or would go out in clear text. `transport` replaces the network."""
         key = checked_key(key, endpoint)
         self.model = model
         self.account = endpoint.account
         self.overhead_tokens = wire.overhead_tokens
         self.price = price
+        self.note = ""
         self.wire = wire
         self._model_id = model_id
         self._endpoint = endpoint
-        self._official = official
-        self._client = client
+        self._client = HttpClient(endpoint, transport=transport)
         self._url = httpx.URL(endpoint.url(wire.path))
+        self._headers = {
+            "accept": "text/event-stream, application/json",
+            "accept-encoding": "identity",
+            "content-type": "application/json",
+            "user-agent": "xz-magics",
+        }
         self._auth = _KeyAuth(wire.headers(key), self._url)
         self._failures = Failures(endpoint, redactor(key))
+
+    async def open(self, tell: Callable[[str], None]) -> None:
+        """Raises ModelError where the proxy that the environment names cannot be used."""
+        del tell  # there is nothing to wait for
+        self._client.open()
+
+    async def aclose(self) -> None:
+        await self._client.aclose()
+
+    async def call(self, request: Request, exchange: Exchange) -> Reply:
+        answer = Answer(self.wire, exchange, self._failures, stream=request.stream)
+        named = trouble = None
+        try:
+            named = await self._receive(request, exchange, answer)
+        except ProviderError as error:
+            trouble = error
+        reply = answer.reply(trouble)
+        return replace(reply, request_id=named) if named else reply
+
+    async def _receive(self, request: Request, exchange: Exchange, answer: Answer) -> str | None:
+        """Feeds the answer until its end; raises ProviderError for all that prevents or breaks it. The request's id."""
+        post = httpx.Request("POST", self._url, headers=self._headers, content=self._body(request))
+        idle_timeout_s = exchange.idle_timeout_s if request.stream else None
+        deadline = asyncio.timeout(idle_timeout_s)
+        try:
+            async with deadline, self._client.sent(post, self._auth, exchange) as response:
+                pieces = _pieces(response)
+                if not response.is_success:
+                    body = await _rest(pieces, REFUSAL_TIMEOUT_S)
+                    raise self._failures.refused(response.status_code, response.headers, body, now=time.time())
+                async for piece in pieces:
+                    if answer.feed(piece) and idle_timeout_s is not None:
+                        deadline.reschedule(asyncio.get_running_loop().time() + idle_timeout_s)
+                    if answer.ended:
+                        await _rest(pieces, LINGER_S)
+                        break
+                return request_id(response.headers)
+        except BROKEN as error:
+            if deadline.expired():
+                raise self._idle(idle_timeout_s, exchange) from error
+            raise _broken(error, self._endpoint, exchange) from error
+
+    def _body(self, request: Request) -> bytes:
+        official = self._endpoint.host == self.wire.official_host
+        try:
+            body = self.wire.encode(request, self._model_id, official=official)
+            return json.dumps(body, allow_nan=False, separators=(",", ":")).encode()
+        except (TypeError, ValueError, RecursionError) as error:
+            hint = "params hold plain text, numbers, lists and mappings"
+            raise ProviderError(f"the request cannot be written as JSON: {error}", hint, "bad_request") from error
+
+    def _idle(self, idle_timeout_s: float | None, exchange: Exchange) -> ProviderError:
+        told = f"{self._endpoint.host} sent nothing new for {idle_timeout_s:g} s"
+        hint = "raise idle_timeout, or try again: the text so far is kept"
+        return ProviderError(told, hint, "timeout", "received" if exchange.parts else _charge(exchange))
+
+
+class _KeyAuth(httpx.Auth):
+    """Puts the key's headers on requests to its own origin and on no others."""
+
+    def __init__(self, headers: Mapping[str, str], url: httpx.URL) -> None:
+        self._headers = headers
+        self._origin = (url.scheme, url.netloc)
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        if (request.url.scheme, request.url.netloc) == self._origin:
+            request.headers.update(self._headers)
+        yield request
+
+
+def _transport(endpoint: Endpoint, *, keep_alive: bool) -> AiohttpTransport:
+    """Its certificates are loaded only where they are needed, for that takes long."""
+    context = httpx.create_ssl_context() if endpoint.scheme == "https" else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+    def session() -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, ssl=context, force_close=not keep_alive),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trace_configs=[_tracing()],
+        )
+
+    return AiohttpTransport(verify=context, client=session, proxy=_proxy(endpoint))
+
+
+def _proxy(endpoint: Endpoint) -> httpx.Proxy | None:
+    """The proxy that the environment names for this host; never for this machine."""
+    proxies = getproxies()
+    url = proxies.get(endpoint.scheme) or proxies.get("all")
+    if not url or endpoint.on_this_machine or proxy_bypass(endpoint.host):
+        return None
+    try:
+        return httpx.Proxy(url if "://" in url else f"http://{url}")
+    except (ValueError, httpx.InvalidURL) as error:
+        raise ModelError(
+            "the environment names a proxy that cannot be used", "HTTPS_PROXY has the form http://host:port"
+        ) from error
+
+
+def _tracing() -> aiohttp.TraceConfig:
+    """Tells `_SENDING` when a request is written (just before, in the same step) and on what kind of connection."""
+
+    async def note_written(*_: object) -> None:
+        _SENDING.get().exchange.mark_sent()
+
+    async def note_reused(*_: object) -> None:
+        _SENDING.get().reused = True
+
+    tracing = aiohttp.TraceConfig()
+    tracing.on_request_chunk_sent.append(note_written)
+    tracing.on_connection_reuseconn.append(note_reused)
+    return tracing
+
+
+def _pieces(response: httpx.Response) -> AsyncIterator[bytes]:
+    """The body, unpacked at most once: each further packing would multiply what a few bytes can unfold to."""
+    packed = response.headers.get("content-encoding", "").strip().lower() in {"gzip", "deflate"}
+    return response.aiter_bytes() if packed else response.aiter_raw()
+
+
+async def _rest(pieces: AsyncIterator[bytes], timeout_s: float) -> bytes:
+    """What else comes, if it comes soon: the text of a refusal, or the end that lets a connection be kept."""
+    body = bytearray()
+    with suppress(*BROKEN):  # the status of a refusal, or the reply before the end, says enough without it
+        async with asyncio.timeout(timeout_s):
+            async for piece in pieces:
+                body += piece
+                if len(body) >= EXAMINED_BYTES:
+                    break
+    return bytes(body[:EXAMINED_BYTES])
+
+
+def _charge(exchange: Exchange) -> Charge:
+    return "all" if exchange.sent else "nothing"
+
+
+def _broken(error: Exception, endpoint: Endpoint, exchange: Exchange) -> ProviderError:
+    """What a failed connection means. httpx-aiohttp gives most of them one name; their cause tells them apart."""
+    cause = error.__cause__ if isinstance(error.__cause__, (aiohttp.ClientError, OSError)) else error
+    kind: ErrorType = "network"
+    should_retry: bool | None = None
+    hint = "check the network, and whether the provider is up"
+    match cause:
+        case aiohttp.ClientConnectorDNSError():
+            told, hint = f"no host is called {cause.host}", "check the base URL, and whether there is a network"
+        case aiohttp.ClientProxyConnectionError():
+            told, hint = f"the environment's proxy cannot be reached: {_reason(cause.os_error)}", "check HTTPS_PROXY"
+        case aiohttp.ClientHttpProxyError():
+            told = f"the environment's proxy does not connect to {endpoint.host}: it answered {cause.status}"
+            hint, should_retry = "check HTTPS_PROXY and NO_PROXY", False
+        case aiohttp.ClientConnectorCertificateError():
+            told, should_retry = f"TLS with {endpoint.host} failed: {_failed_check(cause.certificate_error)}", False
+            hint = "trust an organisation's own certificate by its file's path in SSL_CERT_FILE"
+        case ssl.SSLError():
+            told, should_retry = f"TLS with {endpoint.host} failed: {_reason(cause)}", False
+            hint = "check the port, and whether the server speaks https:// at all"
+        case aiohttp.ConnectionTimeoutError():
+            told = f"no connection to {endpoint.host} within {CONNECT_TIMEOUT_S:.0f} s"
+        case aiohttp.ClientConnectorError():
+            told = f"nothing answers at {cause.host}:{cause.port}: {_reason(cause.os_error)}"
+            hint = "is the local server running?" if endpoint.on_this_machine else hint
+        case aiohttp.ClientResponseError() | httpx.InvalidURL() | httpx.ProtocolError() | httpx.DecodingError():
+            kind, told = "bad_response", f"{endpoint.host} sent what is no HTTP answer"
+            hint = "check the base URL: https:// or http://, and the port"
+        case _:
+            told = f"{endpoint.host} closed the connection before the answer was whole"
+    return ProviderError(told, hint, kind, _charge(exchange), should_retry=should_retry)
+
+
+def _reason(error: OSError) -> str:
+    return os.strerror(error.errno) if error.errno and error.errno > 1 else (error.strerror or type(error).__name__)
+
+
+def _failed_check(error: Exception) -> str:
+    return getattr(error, "verify_message", "") or "its certificate is not valid"

@@ -18,6 +18,7 @@ FINISHES: dict[str, Finish] = {
 
 class OpenAIWire:
     path = "/chat/completions"
+    official_host = "api.openai.com"
     overhead_tokens = 128
     unsupported: frozenset[str] = frozenset()
     reserved = frozenset(

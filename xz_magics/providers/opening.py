@@ -21,9 +21,7 @@ from xz_magics.records import Task
 
 WIRES: Mapping[str, Callable[[], Wire]] = {"openai": OpenAIWire, "anthropic": AnthropicWire}
 MAKERS = {
-    "openai": Endpoint(
-        name="openai", wire="openai", base_url="https://api.openai.com/v1", key_env="OPENAI_API_KEY"
-    ),
+    "openai": Endpoint(name="openai", wire="openai", base_url="https://api.openai.com/v1", key_env="OPENAI_API_KEY"),
     "anthropic": Endpoint(
         name="anthropic", wire="anthropic", base_url="https://api.anthropic.com", key_env="ANTHROPIC_API_KEY"
     ),
@@ -101,7 +99,9 @@ class Opener:
         if kind not in known:
             names = ["local", "scripted", *known]
             close = get_close_matches(kind, names, n=1)
-            mend = f"did you mean {close[0]}:{model_id}?" if close else f"write PROVIDER:MODEL; there are {_listed(names)}"
+            mend = (
+                f"did you mean {close[0]}:{model_id}?" if close else f"write PROVIDER:MODEL; there are {_listed(names)}"
+            )
             raise ModelError(f"no provider is called {kind!r}, in the model {name!r}", mend)
         if not model_id:
             raise ModelError(f"{name!r} names no model", f"write {kind}:MODEL")

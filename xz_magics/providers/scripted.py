@@ -55,6 +55,7 @@ class ScriptedProvider:
     """Plays one script; it holds how far the script has come."""
 
     overhead_tokens = 64
+    note = "scripted: is no real model: its answers come from a script"
 
     def __init__(self, name: str, script: Script) -> None:
         self.model = f"scripted:{name}" if name else "scripted:"
@@ -86,9 +87,7 @@ class ScriptedProvider:
             output_tokens=min(_given(step.output_tokens, len(step.answer.split())), request.max_tokens),
         )
         exchange.finish_reason = step.finish
-        return Reply(
-            text=exchange.text, finish=step.finish, finish_reason=step.finish, usage=usage, model=self.model
-        )
+        return Reply(text=exchange.text, finish=step.finish, finish_reason=step.finish, usage=usage, model=self.model)
 
     def _next(self, request: Request) -> Step:
         step = min(self._calls, len(self._script.steps) - 1)

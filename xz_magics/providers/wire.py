@@ -35,6 +35,11 @@ class Wire(Protocol):
     def path(self) -> str: ...
 
     @property
+    def official_host(self) -> str:
+        """The maker's own host."""
+        ...
+
+    @property
     def overhead_tokens(self) -> int: ...
 
     @property
@@ -46,7 +51,7 @@ class Wire(Protocol):
     def headers(self, key: str | None) -> dict[str, str]: ...
 
     def encode(self, request: Request, model_id: str, *, official: bool) -> dict[str, Any]:
-        """The body. `official` is the maker's own host, where it differs from those that copy its API."""
+        """The body. `official`: it goes to the maker's own host, which may want more than those that copy its API."""
         ...
 
     def reply_of(self, body: Mapping[str, Any]) -> Reply:
@@ -73,6 +78,8 @@ def text_of(content: Any) -> str:
     """The text of a message's content, which is a string or a list of parts."""
     if isinstance(content, str):
         return content
+    if not content:
+        return ""
     return "".join(string(mapping(part).get("text")) or "" for part in sequence(content))
 
 

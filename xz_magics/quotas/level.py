@@ -23,6 +23,10 @@ class Amounts(NamedTuple):
     def minus(self, other: "Amounts") -> "Amounts":
         return Amounts(self.executions - other.executions, self.tokens - other.tokens, self.cost - other.cost)
 
+    def limits(self) -> tuple[str, ...]:
+        """The limits that it counts against."""
+        return tuple(name for name, amount in zip(COUNTED, self, strict=True) if amount)
+
 
 NOTHING = Amounts()
 COUNTED = ("max_executions", "max_total_tokens", "max_total_cost")
@@ -43,13 +47,13 @@ class Level:
         self._entered = 0
         self._entered_at = 0.0
 
-    def fits(self, need: Amounts) -> bool:
-        return self._first_over(need, self.used.plus(self.reserved)) is None
+    def over(self, need: Amounts) -> list[str]:
+        """The limits that the need would pass now."""
+        return self._over(need, self.used.plus(self.reserved))
 
     def refusal(self, need: Amounts) -> QuotaExceeded | None:
         """The error, if the need cannot fit even when every reservation comes back."""
-        name = self._first_over(need, self.used)
-        if name is not None:
+        for name in self._over(need, self.used):
             at = COUNTED.index(name)
             return self._exceeded(name, self.used[at], f"; this needs up to {_plain(need[at])} more")
         return self.out_of_time()
@@ -82,13 +86,13 @@ class Level:
             for used, reserved in [rows[f.name]]
         ]
 
-    def _first_over(self, need: Amounts, have: Amounts) -> str | None:
-        """The first limit that the need would pass on top of what there is."""
+    def _over(self, need: Amounts, have: Amounts) -> list[str]:
         limits = (self.quota.max_executions, self.quota.max_total_tokens, self.quota.max_total_cost)
-        for at, (name, limit) in enumerate(zip(COUNTED, limits, strict=True)):
-            if limit is not None and need[at] and have[at] + need[at] > _exact(limit):
-                return name
-        return None
+        return [
+            name
+            for at, (name, limit) in enumerate(zip(COUNTED, limits, strict=True))
+            if limit is not None and need[at] and have[at] + need[at] > _exact(limit)
+        ]
 
     def _exceeded(self, name: str, used: float | Decimal, need: str = "") -> QuotaExceeded:
         limit = _plain(getattr(self.quota, name))

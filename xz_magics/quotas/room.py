@@ -17,16 +17,17 @@ Chain = tuple[Level, ...]
 class Room:
     """Decides who may take what. Safe from any thread and any event loop.
 
-    Who waits at a level keeps later comers at that level behind it: a large reservation is not starved by small ones.
+    Who waits for a limit keeps later comers at that limit behind it: a large reservation is not starved by small ones.
+    Who holds a seat and waits for tokens is never kept behind those who wait for a seat: that would lock up.
     """
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self._queues: dict[Chain, deque[_Waiter]] = {}
+        self._queues: dict[tuple[Chain, tuple[str, ...]], deque[_Waiter]] = {}
 
     def ask(self, waiter: "_Waiter") -> None:
         """Grants, refuses, or lets it wait; the lock is held by the caller, as in all methods here."""
-        self._queues.setdefault(waiter.chain, deque()).append(waiter)
+        self._queues.setdefault(waiter.queue, deque()).append(waiter)
         self.serve()
 
     def give_back(self, chain: Chain, held: Amounts, used: Amounts = NOTHING) -> None:
@@ -40,27 +41,28 @@ class Room:
         if waiter.granted:
             self.give_back(waiter.chain, waiter.need)
         elif waiter.refusal is None:
-            self._queues[waiter.chain].remove(waiter)
+            self._queues[waiter.queue].remove(waiter)
             self.serve()
 
     def serve(self) -> None:
         """Grants what fits now and refuses what never can."""
-        full: set[Level] = set()
-        for chain, queue in list(self._queues.items()):
+        full: set[tuple[Level, str]] = set()
+        for name, queue in list(self._queues.items()):
             while queue and self._decide(queue[0], full):
                 queue.popleft().wake()
             if not queue:
-                del self._queues[chain]
+                del self._queues[name]
 
     @staticmethod
-    def _decide(waiter: "_Waiter", full: set[Level]) -> bool:
-        """Whether it need not wait any more. `full` are the levels at which somebody waits who came earlier."""
+    def _decide(waiter: "_Waiter", full: set[tuple[Level, str]]) -> bool:
+        """Whether it need not wait any more. `full` are the limits for which somebody waits who came earlier."""
         waiter.refusal = next(filter(None, (level.refusal(waiter.need) for level in waiter.chain)), None)
         if waiter.refusal is not None:
             return True
-        tight = [level for level in waiter.chain if level in full or not level.fits(waiter.need)]
-        if tight:
-            full.update(tight)
+        tight = {(level, limit) for level in waiter.chain for limit in level.over(waiter.need)}
+        taken = {(level, limit) for level, limit in full if level in waiter.chain and limit in waiter.limits}
+        if tight or taken:
+            full |= tight
             return False
         for level in waiter.chain:
             level.reserved = level.reserved.plus(waiter.need)
@@ -74,9 +76,15 @@ class _Waiter:
     def __init__(self, chain: Chain, need: Amounts) -> None:
         self.chain = chain
         self.need = need
+        self.limits = need.limits()
         self.granted = False
         self.refusal: QuotaExceeded | None = None
         self.woken: asyncio.Future[None] | None = None
+
+    @property
+    def queue(self) -> "tuple[Chain, tuple[str, ...]]":
+        """Where it stands in line: in one queue, if the first one must wait for a limit, so must the others."""
+        return self.chain, self.limits
 
     def wake(self) -> None:
         """From whatever thread. A loop that is closed has nobody left to wake."""

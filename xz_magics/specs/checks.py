@@ -1,4 +1,4 @@
-"""What a field may hold: each check takes a node and the field's name in backticks, and gives the value or SpecError."""
+"""What a field may hold: a check takes a node and the field's name in backticks, and gives the value or SpecError."""
 
 import math
 from collections.abc import Callable
@@ -30,8 +30,8 @@ def text(node: Node, name: str) -> str:
         raise node.error(f"{name} is empty", 'write its text, or take it out; "null" as a text needs quotes')
     if node.comment is not None:
         raise node.comment.error(
-            f"{name} is cut off by this `#`, which begins a comment",
-            "quote the whole text, or move the comment to a line of its own",
+            f"this `#` begins a comment, so {name} would lose what follows",
+            "quote the whole text, or take the comment out",
         )
     return node.text
 
@@ -140,7 +140,8 @@ def _in_range(node: Node, name: str, *, low: float, high: float, above: bool, wh
     ):
         top = "2**53" if high == LARGEST else high
         span = f"above {low}, up to {top}" if above else f"from {low} to {top}"
-        mend = "write a plain number: no quotes, units, colons or underscores" if node.text else "choose one of these"
+        plain = "write a plain number: no quotes, units, colons or underscores"
+        mend = plain if isinstance(value, str) else "write a number in that range, or leave the field out"
         raise node.error(f"{name} must be {what} {span}, not {node}", mend)
     return value
 

@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from json import JSONDecodeError
@@ -17,12 +17,13 @@ from xz_magics.specs.nodes import Node, Place, named, shown
 MOST_TASKS = 10_000
 TOOL = "parallel_subagent"
 
+_OTHER_LABEL = "give each task a label of its own; case does not tell them apart"
 _FORM = "write tasks: [{prompt: …, model: …}, …], or give the label another name"
 _UNSEEN = re.compile(  # controls, bidi marks, zero-width characters and tags; not the joiners of scripts and emoji
     "[\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
     "\U000e0000-\U000e007f]"
 )
-_MOST_WARNINGS = 5
+_MOST_SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,10 +51,109 @@ def document(root: Node, form: str) -> Document:
     head: dict[str, Any] = {}
     tasks = root
     if isinstance(root.value, dict):
-        if root.value.keys() == {"name", "arguments"}:
-            form, root = "tool call", _arguments(root.value)
-        if isinstance(root.value, dict) and ("tasks" in root.value or form == "tool call"):
-            head = checked(root.value, "head")
-            tasks = head.pop("tasks", root)
-    specs = _specs(tasks)
+        entries = root.value
+        if entries.keys() == {"name", "arguments"}:
+            form, entries = "tool call", _arguments(entries["name"], entries["arguments"])
+        if "tasks" in entries or form == "tool call":
+            head = checked(entries, "head")
+            tasks = head.pop("tasks", None) or Node(place=root.place, value=[])
+    specs = tuple(_specs(tasks, alone=tasks is root))
     return Document(head=head, specs=specs, warnings=tuple(_warnings(head, specs)), form=form)
+
+
+def _arguments(name: Node, arguments: Node) -> dict[str, Node]:
+    """The arguments of a model's tool call, which wires also carry as a JSON text."""
+    if name.value != TOOL:
+        raise name.error(f"a call of {name} cannot be run", f"the only tool call taken here is {TOOL}")
+    if arguments.text is not None:
+        try:
+            arguments = read_json(arguments.text, lambda _: arguments.place)
+        except JSONDecodeError as error:
+            message = f"the arguments are no JSON: {error.msg}, at character {error.pos + 1}"
+            raise arguments.error(message, "mend the text, or write the arguments as a mapping") from error
+    if not isinstance(arguments.value, dict):
+        raise arguments.error(f"the arguments must be a mapping, not {arguments}", "write {tasks: [{prompt: …}]}")
+    return arguments.value
+
+
+def _specs(tasks: Node, *, alone: bool) -> Iterator[Spec]:
+    """`alone`: the tasks are all that is written; then one text is one prompt."""
+    if isinstance(tasks.value, dict):
+        items: list[tuple[str | None, Node]] = [*_labelled(tasks.value)]
+    elif isinstance(tasks.value, list):
+        items = [(None, item) for item in tasks.value]
+    elif alone:
+        items = [(None, tasks)]
+    else:
+        raise tasks.error(f"`tasks` must be a list or a mapping, not {tasks}", "write tasks: [{prompt: …}, …]")
+    if not items:
+        raise tasks.error("there are no tasks", "write a prompt, or lines such as `label: prompt`")
+    if len(items) > MOST_TASKS:
+        raise tasks.error(f"{len(items):,} tasks are too many", f"at most {MOST_TASKS:,} in one run")
+    firsts: dict[str, tuple[str, Place]] = {}
+    for label, node in items:
+        spec, place = _spec(label, node)
+        if spec.label is not None:
+            _refuse_same(spec.label, place, firsts)
+        yield spec
+
+
+def _labelled(entries: Mapping[str, Node]) -> Iterator[tuple[str, Node]]:
+    for name in ("matrix", "foreach"):
+        if name in entries and "prompt" in entries:
+            field_name(name, entries[name].start, "head")  # a document with a head; raises
+    for name, node in entries.items():
+        refuse_key_name(name, node.start)
+        single_prompt = len(entries) == 1 and name.casefold() in {"prompt", "task_prompt"}
+        if is_field(name) and not single_prompt:
+            raise node.start.error(f"{named(name)} names a field, so no label here may be called so", _FORM)
+        yield line(80)(Node(place=node.start, value=name, text=name), "the label"), node
+
+
+def _spec(label: str | None, node: Node) -> tuple[Spec, Place]:
+    """The spec, and where its label stands."""
+    if not isinstance(node.value, dict):
+        return Spec(prompt=text(node, "the prompt"), label=label, line=node.start.line), node.start
+    fields = checked(node.value, "task")
+    if "prompt" not in fields:
+        raise node.start.error("this task has no prompt", "add `prompt: …`")
+    prompt, own = fields.pop("prompt"), fields.pop("label", None)
+    place = node.start if own is None else node.value["label"].place
+    if label is not None and own is not None:
+        raise place.error(f"this task is called {shown(label)} already", "keep one of its two labels")
+    return Spec(prompt=prompt, label=label or own, fields=fields, line=node.start.line), place
+
+
+def _refuse_same(label: str, place: Place, firsts: dict[str, tuple[str, Place]]) -> None:
+    """Labels that differ only in case or in the way a character is composed would look the same in the table."""
+    folded = unicodedata.normalize("NFKC", label).casefold()
+    if folded in firsts:
+        first, there = firsts[folded]
+        where = f" on line {there.line}" if there.line else ""
+        raise place.error(f"two tasks are called {shown(label)}: the first{where}, as {shown(first)}", _OTHER_LABEL)
+    firsts[folded] = (label, place)
+
+
+def _warnings(head: Mapping[str, Any], specs: Sequence[Spec]) -> Iterator[str]:
+    tools = list(
+        dict.fromkeys(chain.from_iterable(f.get("allowed_tools", ()) for f in [head, *(s.fields for s in specs)]))
+    )
+    if tools:
+        more = ", …" if len(tools) > _MOST_SHOWN else ""
+        yield f"no tools exist yet: {', '.join(tools[:_MOST_SHOWN])}{more} will not be offered to any model"
+    remarks = list(_remarks("the head", head))
+    for number, spec in enumerate(specs, start=1):
+        where = f"task {shown(spec.label)}" if spec.label else f"task {number}"
+        remarks += _remarks(where, {"prompt": spec.prompt, **spec.fields})
+    yield from remarks[:_MOST_SHOWN]
+    if len(remarks) > _MOST_SHOWN:
+        yield f"and {len(remarks) - _MOST_SHOWN} more texts that hold invisible characters or keys"
+
+
+def _remarks(where: str, fields: Mapping[str, Any]) -> Iterator[str]:
+    for name in ("prompt", "system", "summary_prompt"):
+        written = fields.get(name, "")
+        if unseen := _UNSEEN.search(written):
+            yield f"{where}: {named(name)} holds U+{ord(unseen[0]):04X}, which nobody sees; it is sent as it stands"
+        if holds_a_key(written):
+            yield f"{where}: {named(name)} holds what looks like a key; it is sent, and stays in the notebook"

@@ -3,15 +3,16 @@
 import math
 import re
 from collections.abc import Callable
-from json.decoder import JSONDecodeError, scanstring
+from json import JSONDecodeError, JSONDecoder
 
-from xz_magics.specs.nodes import MOST_DEPTH, Node, Place, sendable, too_deep, written_twice
+from xz_magics.specs.nodes import MOST_DEPTH, Node, Place, Value, sendable, too_deep, written_twice
 
 _SPACE = re.compile(r"[ \t\n\r]*")
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?P<fraction>(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?)")
 _NO_NUMBER = re.compile(r"-?Infinity|NaN")
 _WORDS = {"true": True, "false": False, "null": None}
 _MOST_DIGITS = 400
+_STRINGS = JSONDecoder()
 
 
 def read_json(text: str, place_at: Callable[[int], Place]) -> Node:
@@ -43,7 +44,7 @@ class _Reader:
         if depth > MOST_DEPTH:
             raise too_deep(place)
         text: str | None = None
-        value: None | bool | float | str | list[Node] | dict[str, Node]
+        value: Value
         match self._text[at : at + 1]:
             case "{":
                 value, at = self._mapping(at + 1, depth)
@@ -88,10 +89,10 @@ class _Reader:
         return self.past_space(at + 1)
 
     def _string(self, at: int) -> tuple[str, int]:
-        text, end = scanstring(self._text, at + 1, True)  # noqa: FBT003 - the standard library's own signature
+        text, end = _STRINGS.raw_decode(self._text, at)
         return sendable(text, self._place_at(at)), end
 
-    def _word(self, at: int) -> tuple[None | bool | float, int]:
+    def _word(self, at: int) -> tuple[bool | float | None, int]:
         for word, value in _WORDS.items():
             if self._text.startswith(word, at):
                 return value, at + len(word)

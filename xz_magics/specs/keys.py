@@ -2,7 +2,9 @@
 
 import re
 
-_NAME = r"(?:[\w-]{0,40}(?:api|access|auth|secret)[_-]?(?:key|token)|key|token|authorization|credentials?|password|secret)"
+_NAME = (
+    r"(?:[\w-]{0,40}(?:api|access|auth|secret)[_-]?(?:key|token)|key|token|authorization|credentials?|password|secret)"
+)
 _NAMED = re.compile(_NAME, re.IGNORECASE)
 _LINE = re.compile(rf"(?<![\w-])({_NAME}[\"']?\s*[:=]\s*)(.+)", re.IGNORECASE)
 _VALUE = re.compile(

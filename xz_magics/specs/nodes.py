@@ -10,6 +10,7 @@ from xz_magics.specs.keys import masked
 
 MOST_DEPTH = 32
 MOST_TEXT_BYTES = 1_000_000
+HALF = re.compile("[\ud800-\udfff]")
 
 
 class Place(Protocol):
@@ -121,17 +122,20 @@ def named(name: str) -> str:
 
 
 def sendable(text: str, place: Place) -> str:
-    """The same text; raises SpecError where it is too long or no model could be sent it."""
-    try:
-        size_bytes = len(text.encode())
-    except UnicodeEncodeError as error:
-        raise place.error(
-            f"U+{ord(text[error.start]):04X} is half a character (a lone surrogate) and cannot be sent",
-            "write the whole character, or take it out",
-        ) from error
+    """The same text; raises SpecError where it is too long, or holds what no request could carry."""
+    if half := HALF.search(text):
+        raise half_character(half[0], place)
+    size_bytes = len(text.encode())
     if size_bytes > MOST_TEXT_BYTES:
-        raise place.error(f"a text of {size_bytes:,} bytes is too long", f"at most {MOST_TEXT_BYTES:,} bytes")
+        raise place.error(f"this text has {size_bytes:,} bytes", f"at most {MOST_TEXT_BYTES:,} are taken")
     return text
+
+
+def half_character(half: str, place: Place) -> SpecError:
+    return place.error(
+        f"U+{ord(half):04X} is half a character (a lone surrogate), which cannot be sent",
+        "write the whole character, or take it out",
+    )
 
 
 def too_deep(place: Place) -> SpecError:

@@ -8,12 +8,16 @@ from typing import Any
 from xz_magics.records import Quota, Task
 from xz_magics.specs.nodes import MOST_DEPTH, InValue, Node, Place, sendable, shown, too_deep
 
-MOST_VALUES = 1_000_000
+MOST_VALUES = 250_000
 
 
-def read_values(value: object, path: str) -> Node:
+def read_value(value: object, path: str) -> Node:
     """`path` is the expression that stands for the value in an error. Raises SpecError for what no spec can hold."""
     return _Reader().node(value, path, depth=1, key=None)
+
+
+def read_entries(values: Mapping[str, object], path: str) -> dict[str, Node]:
+    return _Reader().entries(values, path, depth=1)
 
 
 class _Reader:
@@ -39,7 +43,7 @@ class _Reader:
             case Real() as real:
                 return Node(place=place, value=float(real), key=key)
             case Mapping() as entries:
-                return Node(place=place, value=self._mapping(entries, path, depth), key=key)
+                return Node(place=place, value=self.entries(entries, path, depth), key=key)
             case Sequence() as items if not isinstance(items, bytes | bytearray | memoryview):
                 nodes = [self.node(item, f"{path}[{i}]", depth + 1, None) for i, item in enumerate(items)]
                 return Node(place=place, value=nodes, key=key)
@@ -48,7 +52,7 @@ class _Reader:
             "make a str, a list or a dict of it",
         )
 
-    def _mapping(self, entries: Mapping[Any, object], path: str, depth: int) -> dict[str, Node]:
+    def entries(self, entries: Mapping[Any, object], path: str, depth: int) -> dict[str, Node]:
         nodes: dict[str, Node] = {}
         for name, value in entries.items():
             if not isinstance(name, str):

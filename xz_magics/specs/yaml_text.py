@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError
@@ -20,11 +21,12 @@ from ruamel.yaml.scanner import Scanner
 
 from xz_magics.errors import SpecError
 from xz_magics.specs.json_text import number_of
-from xz_magics.specs.nodes import MOST_DEPTH, InText, Node, Source, sendable, shown, too_deep, written_twice
+from xz_magics.specs.keys import masked
+from xz_magics.specs.nodes import MOST_DEPTH, InText, Node, Source, sendable, too_deep, written_twice
 
-MOST_VALUES = 100_000  # the parser reads about 20,000 a second
+MOST_VALUES = 50_000  # the parser reads about 10,000 a second
 
-_MEND = "quote the text or write it as a block after `|`; plain prompts stand below lines such as `--- label`"
+_MEND = "quote the text, or write it as a block after `|`; plain prompts stand below lines such as `--- label`"
 _COMMENT = re.compile(r"[ \t]+(?=#)")
 _WORDS = {
     form: value
@@ -37,8 +39,8 @@ _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
 _NOT_FINITE = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
 
 
-def read_yaml(source: Source) -> Node | None:
-    """None: nothing but comments. Raises SpecError where the text is no YAML, or holds what no spec needs."""
+def read_yaml(source: Source) -> Node:
+    """An empty list where nothing but comments stands. Raises SpecError for no YAML, and for what no spec needs."""
     return _Reader(source).root()
 
 
@@ -50,8 +52,8 @@ class _Reader:
         self._events = _events(source)
         self._values = 0
 
-    def root(self) -> Node | None:
-        root = None
+    def root(self) -> Node:
+        root = Node(place=InText(self._source, 0), value=[])
         documents = 0
         for event in self._events:
             documents += isinstance(event, DocumentStartEvent)
@@ -83,7 +85,7 @@ class _Reader:
             place = self._begin(event)
             _refuse_references(event, place)
             if not isinstance(event, ScalarEvent):
-                raise place.error("a key must be text", "quote it: braces and brackets begin a mapping or a list")
+                raise place.error("a key must be text", _MEND)
             if event.value == "<<" and not event.style:
                 raise place.error("merge keys (`<<`) are not allowed", "write the fields out")
             name = sendable(event.value, place)
@@ -103,12 +105,22 @@ class _Reader:
         if event.style:
             text = sendable(event.value, place)
             return Node(place=place, value=text, text=text, key=key)
+        alone = depth == 1  # then it keeps its line breaks, which YAML would fold, and no comment may stand beside it
         end = event.end_mark.index
-        # A cell that is one unquoted text keeps its line breaks, which YAML would fold.
-        text = sendable(self._source.text[place.offset : end] if depth == 1 else event.value, place)
-        cut = _COMMENT.match(self._source.text, end)
-        comment = InText(self._source, cut.end()) if cut else None
+        text = sendable(self._source.text[place.offset : end] if alone else event.value, place)
+        comment = self._comment(place.offset, end, alone=alone)
+        if not text and key:
+            place = key  # the parser takes for the place of nothing that of whatever comes next
         return Node(place=place, value=_resolved(event.value), text=text, key=key, comment=comment)
+
+    def _comment(self, start: int, end: int, *, alone: bool) -> InText | None:
+        """The comment behind an unquoted text; before or below it, too, where the text is all that is written."""
+        written = self._source.text
+        if not alone:
+            found = _COMMENT.match(written, end)
+            return InText(self._source, found.end()) if found else None
+        offset = max(written.find("#", 0, start), written.find("#", end))
+        return InText(self._source, offset) if offset >= 0 else None
 
     def _begin(self, event: Event) -> InText:
         return InText(self._source, event.start_mark.index)
@@ -147,11 +159,12 @@ def _events(source: Source) -> Iterator[Event]:
 
 def _no_yaml(source: Source, offset: int, problem: str) -> SpecError:
     tab = source.text[offset : offset + 1] == "\t"
-    message = f"this is no YAML: {shown(problem, 120)[1:-1]}"
-    return source.error(offset, message, "use spaces here, not a tab" if tab else _MEND)
+    return source.error(
+        offset, f"this is no YAML: {masked(problem)[:120]}", "use spaces here, not a tab" if tab else _MEND
+    )
 
 
-def _refuse_references(event: Event, place: InText) -> None:
+def _refuse_references(event: Any, place: InText) -> None:
     if isinstance(event, AliasEvent):
         raise place.error("aliases (`*name`) are not allowed", "write the value out, or quote a text that begins so")
     if event.anchor is not None:
@@ -160,7 +173,7 @@ def _refuse_references(event: Event, place: InText) -> None:
         raise place.error("tags (`!name`) are not allowed", "take it out, or quote a text that begins so")
 
 
-def _resolved(text: str) -> None | bool | float | str:
+def _resolved(text: str) -> bool | float | str | None:
     """What an unquoted scalar is in the core schema, https://yaml.org/spec/1.2.2/#1032-tag-resolution."""
     if text in _WORDS:
         return _WORDS[text]

@@ -18,6 +18,16 @@ class View(Protocol):
         ...
 
 
+class NoView:
+    """Where nobody asked for a view."""
+
+    def draw(self, outcomes: Outcomes) -> None:
+        """Nothing is drawn."""
+
+    def end(self, bundle: Mapping[str, str] | None) -> None:
+        """Nothing is shown."""
+
+
 def view_here(stop: Callable[[], None]) -> View:
     """A widget in a kernel, a line elsewhere; `stop` is what its Stop button does."""
     return NotebookView(stop) if in_kernel() else TerminalView()

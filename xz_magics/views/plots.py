@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Sequence
+from typing import Any
 
 from matplotlib import figure
 from matplotlib.axes import Axes
@@ -39,7 +40,7 @@ class Figure(figure.Figure):
 
 def histograms(outcomes: Sequence[Outcome]) -> Figure:
     """Durations and tokens side by side; bars are stacked by status, each with a colour and a hatch of its own."""
-    drawn = Figure(figsize=(9, 3), dpi=PAGE_DPI, layout="constrained", facecolor="none")
+    drawn = Figure(figsize=(9, 2.8), dpi=PAGE_DPI, layout="constrained", facecolor="none")
     durations, tokens = drawn.subplots(1, 2)
     seen = _draw(durations, duration_bins(outcomes), "Duration", "seconds", whole=False)
     seen |= _draw(tokens, token_bins(outcomes), "Tokens", "tokens per task", whole=True)
@@ -101,5 +102,5 @@ def _patch(status: Status) -> Patch:
     return Patch(label=status.replace("_", " "), **_look(status))
 
 
-def _look(status: Status) -> dict[str, object]:
+def _look(status: Status) -> dict[str, Any]:
     return {"facecolor": COLOURS[status], "edgecolor": "#00000060", "hatch": HATCHES[status], "linewidth": 0.5}

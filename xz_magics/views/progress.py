@@ -4,15 +4,17 @@ import sys
 import time
 from collections.abc import Mapping
 
-from xz_magics.outcomes import Outcomes
+from xz_magics.outcomes import Outcomes, State
 from xz_magics.records import STATUSES
+
+TOLD: tuple[State, ...] = ("running", *(status for status in STATUSES if status != "done"))
 
 
 def progress_line(outcomes: Outcomes) -> str:
-    """What is going on before the run starts; then such as `3 of 12 · 2 running · 1 failed · 1,204 tokens · $0.0012 · 3.2 s`."""
+    """What goes on before the start; then such as `3 of 12 · 2 running · 1 failed · 1,204 tokens · $0.0012 · 3.2 s`."""
     if outcomes.note:
         return outcomes.note
-    states = [f"{outcomes.counts[state]} {state.replace('_', ' ')}" for state in _TOLD if outcomes.counts[state]]
+    states = [f"{outcomes.counts[state]} {state.replace('_', ' ')}" for state in TOLD if outcomes.counts[state]]
     parts = [f"{outcomes.ended} of {len(outcomes.rows)}", *states, f"{outcomes.tokens:,} tokens"]
     if outcomes.cost_usd:
         parts.append(f"${outcomes.cost_usd:.4f}")
@@ -22,9 +24,6 @@ def progress_line(outcomes: Outcomes) -> str:
     if pause_s > 0:
         parts.append(f"rate limited, resumes in {pause_s:.0f} s")
     return " · ".join(parts)
-
-
-_TOLD = ("running", *(status for status in STATUSES if status != "done"))
 
 
 class TerminalView:

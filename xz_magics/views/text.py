@@ -10,13 +10,14 @@ from xz_magics.metrics import Bin, duration_bins, token_bins
 from xz_magics.records import LimitUse, Outcome
 from xz_magics.views.wording import (
     SIGNS,
-    counts_words,
     harmless,
     limit_name,
     limit_shares,
     limit_words,
     outcome_seconds,
     outcome_tokens,
+    status_counts,
+    status_word,
     status_words,
     tasks_words,
     totals_words,
@@ -49,7 +50,7 @@ def page(
 
 def summary_line(outcomes: Sequence[Outcome], duration_s: float | None) -> str:
     """Such as "5 tasks: 4 done, 1 failed · 1,204 tokens · $0.0012 · 3.2 s"."""
-    counts = ", ".join(words for _, words in counts_words(outcomes))
+    counts = ", ".join(f"{count:,} {status_word(status)}" for status, count in status_counts(outcomes).items())
     tasks = f"{tasks_words(len(outcomes))}: {counts}" if outcomes else "no tasks"
     return " · ".join([tasks, *totals_words(outcomes, duration_s)])
 

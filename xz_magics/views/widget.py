@@ -49,8 +49,6 @@ class NotebookView:
 
 
 def _shell() -> Any:
-    import sys
-
     if "IPython" not in sys.modules:
         return None
     from IPython.core.getipython import get_ipython

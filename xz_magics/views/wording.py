@@ -43,21 +43,25 @@ def harmless(text: str) -> str:
 
     No terminal sequence, no reversed text, no hidden tag character and no lone surrogate is left.
     """
+    text = text.replace("\r\n", "\n")
     return "".join(char if char in KEPT or not _is_harmful(char) else _escape(char) for char in text)
+
+
+def status_word(status: Status) -> str:
+    return status.replace("_", " ")
 
 
 def status_words(outcome: Outcome) -> str:
     """The status, and why it is that one where the status alone does not say."""
-    status = outcome.status.replace("_", " ")
     if outcome.error_type in {None, "refused", "timeout", "cancelled"}:
-        return status
-    return f"{status}: {str(outcome.error_type).replace('_', ' ')}"
+        return status_word(outcome.status)
+    return f"{status_word(outcome.status)}: {str(outcome.error_type).replace('_', ' ')}"
 
 
-def counts_words(outcomes: Sequence[Outcome]) -> list[tuple[Status, str]]:
-    """Each status that occurs, with its count in words."""
+def status_counts(outcomes: Sequence[Outcome]) -> dict[Status, int]:
+    """How many ended in each status that occurs."""
     counts = Counter(outcome.status for outcome in outcomes)
-    return [(status, f"{counts[status]:,} {status.replace('_', ' ')}") for status in STATUSES if counts[status]]
+    return {status: counts[status] for status in STATUSES if counts[status]}
 
 
 def tasks_words(number: int) -> str:

@@ -1,0 +1,240 @@
+"""Outcomes, histograms, limits and metrics as DataFrames."""
+
+import io
+import math
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+from hypothesis import given, strategies as st
+
+from xz_magics import frames
+from xz_magics.metrics import Metrics
+from xz_magics.records import STATUSES, LimitUse, Outcome, Turn
+
+FIRST = Turn(
+    number=1,
+    attempts=2,
+    max_tokens=64,
+    started_at=1_700_000_000.25,
+    duration_s=1.5,
+    input_tokens=10,
+    output_tokens=5,
+    cost_usd=0.25,
+    finish_reason="stop",
+)
+SECOND = replace(
+    FIRST, number=2, attempts=1, input_tokens=20, cost_usd=None, estimated=True, error_type="network", error="reset"
+)
+DONE = Outcome(
+    index=0,
+    label="a",
+    status="done",
+    model="openai:m",
+    max_tokens=64,
+    output="Paris",
+    turns=(FIRST, SECOND),
+    queued_s=0.1,
+    spawn_s=0.01,
+    duration_s=3.0,
+    started_at=1_700_000_000.25,
+    finish_reason="stop",
+)
+SKIPPED = Outcome(
+    index=1,
+    label="b",
+    status="skipped",
+    model="openai:m",
+    max_tokens=64,
+    error="no room\nraise it",
+    error_type="quota_exceeded",
+)
+STRING, INT, FLOAT, BOOLEAN, TIME = "string", "Int64", "Float64", "boolean", "datetime64[us, UTC]"
+TASK_DTYPES = {
+    "label": STRING,
+    "status": STRING,
+    "success": BOOLEAN,
+    "output": STRING,
+    "error": STRING,
+    "error_type": STRING,
+    "model": STRING,
+    "depth": INT,
+    "turns": INT,
+    "attempts": INT,
+    "max_tokens": INT,
+    "input_tokens": INT,
+    "output_tokens": INT,
+    "total_tokens": INT,
+    "estimated": BOOLEAN,
+    "cost_usd": FLOAT,
+    "queued_s": FLOAT,
+    "spawn_s": FLOAT,
+    "duration_s": FLOAT,
+    "started_at": TIME,
+    "finish_reason": STRING,
+}
+TURN_DTYPES = {
+    "label": STRING,
+    "turn": INT,
+    "attempts": INT,
+    "max_tokens": INT,
+    "input_tokens": INT,
+    "output_tokens": INT,
+    "total_tokens": INT,
+    "estimated": BOOLEAN,
+    "cost_usd": FLOAT,
+    "duration_s": FLOAT,
+    "started_at": TIME,
+    "finish_reason": STRING,
+    "error_type": STRING,
+    "error": STRING,
+}
+
+
+def dtypes(frame):
+    return {name: str(dtype) for name, dtype in frame.dtypes.items()}
+
+
+@pytest.mark.parametrize("outcomes", [[], [SKIPPED], [DONE, SKIPPED]])
+def test_columns_and_dtypes_are_the_same_for_every_run(outcomes):
+    tasks, turns = frames.tasks_frame(outcomes), frames.turns_frame(outcomes)
+
+    assert dtypes(tasks) == TASK_DTYPES
+    assert dtypes(turns) == TURN_DTYPES
+    assert list(tasks) == list(TASK_DTYPES)
+    assert isinstance(tasks.index, pd.RangeIndex)
+    assert isinstance(turns.index, pd.RangeIndex)
+
+
+def test_a_task_is_a_row_with_the_sums_of_its_turns():
+    row = frames.tasks_frame([DONE]).iloc[0]
+
+    assert (row.label, row.output, row.success, row.turns, row.attempts) == ("a", "Paris", True, 2, 3)
+    assert (row.input_tokens, row.output_tokens, row.total_tokens, row.estimated) == (30, 10, 40, True)
+    assert (row.cost_usd, row.duration_s) == (0.25, 3.0)
+    assert row.started_at == pd.Timestamp("2023-11-14T22:13:20.250Z")
+
+
+def test_unknown_numbers_are_na_and_never_zero():
+    row = frames.tasks_frame([DONE, SKIPPED]).iloc[1]
+
+    assert (
+        row[["output", "input_tokens", "total_tokens", "cost_usd", "spawn_s", "duration_s", "started_at"]].isna().all()
+    )
+    assert (row.turns, row.attempts, row.error) == (0, 0, "no room\nraise it")
+
+
+def test_a_model_call_is_a_row():
+    frame = frames.turns_frame([SKIPPED, DONE])
+
+    assert frame.label.tolist() == ["a", "a"]
+    assert frame.turn.tolist() == [1, 2]
+    assert frame.total_tokens.tolist() == [15, 25]
+    assert frame.cost_usd.isna().tolist() == [False, True]
+    assert frame.error.tolist() == [pd.NA, "reset"]
+
+
+@given(st.text(st.characters()) | st.text(st.characters(categories=["Cs", "Cc"])))
+def test_whatever_a_model_writes_can_be_held_and_saved(text):
+    frame = frames.tasks_frame([replace(DONE, label=text, output=text, error=text)])
+
+    frame.to_csv(io.StringIO())
+    frame[["label", "output", "error"]].to_json()
+    frame.to_html().encode()
+    assert frame.output[0] == text or any("\ud800" <= char <= "\udfff" for char in text)
+
+
+def test_a_lone_surrogate_becomes_a_replacement_character_and_the_rest_stays():
+    assert frames.tasks_frame([replace(DONE, output="a\x00b\ud800c\U0001f600")]).output[0] == "a\x00b\ufffdc\U0001f600"
+
+
+@given(
+    st.lists(
+        st.tuples(st.none() | st.floats(min_value=0, max_value=1e6) | st.just(math.nan), st.sampled_from(STATUSES))
+    )
+)
+def test_a_histogram_has_a_column_per_status_that_occurs_and_adds_up(rows):
+    statuses = [status for _, status in rows]
+
+    frame = frames.histogram([value for value, _ in rows], statuses, whole=False)
+
+    occurring = [status for status in STATUSES if status in statuses]
+    assert list(frame) == ["left", "right", "total", *occurring]
+    assert frame.total.sum() == len(rows)
+    assert (frame[occurring].sum(axis=1) == frame.total).all()
+    assert frame.left.notna().sum() <= 30
+
+
+def test_rows_without_a_value_stand_in_a_last_row_with_nan_edges():
+    frame = frames.duration_histogram([DONE, SKIPPED])
+
+    assert frame.left.tolist()[:1] == [2.5]
+    assert frame.iloc[-1][["left", "right"]].isna().all()
+    assert frame[["total", "done", "skipped"]].to_numpy().tolist() == [[1, 1, 0], [1, 0, 1]]
+
+
+def test_token_histograms_have_whole_edges():
+    frame = frames.token_histogram([DONE, replace(DONE, turns=(FIRST,))])
+
+    assert frame[["left", "right"]].to_numpy().tolist() == [[15.0, 28.0], [28.0, 41.0]]
+
+
+def test_an_empty_histogram_has_its_columns():
+    assert dtypes(frames.token_histogram([])) == {"left": "float64", "right": "float64", "total": INT}
+
+
+def test_a_summary_counts_statuses_and_adds_up_what_is_known():
+    summary = frames.summary([DONE, SKIPPED], 3.5)
+
+    assert summary.to_dict() == {
+        "tasks": 2,
+        "done": 1,
+        "skipped": 1,
+        "success_rate": 0.5,
+        "input_tokens": 30,
+        "output_tokens": 10,
+        "total_tokens": 40,
+        "estimated": 1,
+        "cost_usd": 0.25,
+        "duration_s": 3.5,
+    }
+
+
+def test_the_summary_of_an_empty_run_knows_no_tokens_and_no_rate():
+    summary = frames.summary([], None)
+
+    assert summary.tasks == 0
+    assert summary[["success_rate", "total_tokens", "cost_usd", "duration_s"]].isna().all()
+
+
+def test_limits_are_rows_and_no_limit_is_na():
+    uses = [
+        LimitUse(level="run", name="max_total_tokens", limit=100, used=40, reserved=10),
+        LimitUse(level="run", name="max_total_cost", limit=None, used=0.5, reserved=0),
+    ]
+
+    frame = frames.quota_frame(uses)
+
+    assert list(frame) == ["level", "name", "limit", "used", "reserved", "remaining"]
+    assert frame.remaining.tolist() == [50.0, pd.NA]
+
+
+def test_metrics_are_rows_by_series_and_spawns_are_one_row():
+    metrics = Metrics()
+    metrics.started(0)
+    metrics.ended(DONE, started=True)
+
+    samples, spawns = frames.metrics_frame(metrics), frames.spawn_frame(metrics)
+
+    assert dtypes(samples) == {
+        "name": STRING,
+        "depth": INT,
+        "status": STRING,
+        "error_type": STRING,
+        "le": FLOAT,
+        "value": FLOAT,
+    }
+    assert samples.set_index("name").value["subagent_tokens_consumed"] == 40
+    assert spawns[["spawns", "success_rate", "min_s"]].to_numpy().tolist() == [[1, 1.0, 0.01]]
+    assert spawns.p95_s.isna().all()
+    assert dtypes(frames.metrics_frame(Metrics())) == dtypes(samples)

@@ -1,0 +1,230 @@
+"""Every form in which tasks may be written gives the same specs."""
+
+import json
+
+import numpy as np
+import pytest
+
+from xz_magics.errors import SpecError
+from xz_magics.records import Quota, Task
+from xz_magics.specs import Spec, check_options, parse, read
+
+CALL = {
+    "tasks": [
+        {"label": "a", "task_prompt": "Say hi", "summary_prompt": "Sum up", "allowed_tools": [], "max_turns": 3},
+        {"label": "b", "task_prompt": "Say ho"},
+    ],
+    "max_concurrent": 2,
+    "fail_fast": True,
+}
+
+
+def told(document):
+    return [(spec.label, spec.prompt) for spec in document.specs]
+
+
+@pytest.mark.parametrize(
+    ("text", "form", "expected"),
+    [
+        ("Say hi", "yaml", [(None, "Say hi")]),
+        ("Tell me:\n\n  a joke".replace(":", ","), "yaml", [(None, "Tell me,\n\n  a joke")]),
+        ("a: Say hi\nb: Say ho", "yaml", [("a", "Say hi"), ("b", "Say ho")]),
+        ("a: |\n  Say\n  hi # there\n", "yaml", [("a", "Say\nhi # there\n")]),
+        ("- Say hi\n- prompt: Say ho\n  label: b", "yaml", [(None, "Say hi"), ("b", "Say ho")]),
+        ("a: {prompt: Say hi}", "yaml", [("a", "Say hi")]),
+        ("tasks:\n  a: Say hi", "yaml", [("a", "Say hi")]),
+        ("tasks:\n- Say hi", "yaml", [(None, "Say hi")]),
+        ("prompt: Say hi", "yaml", [("prompt", "Say hi")]),
+        ("--- a\nSay: hi: you\n--- b\n{x}\n", "text", [("a", "Say: hi: you"), ("b", "{x}")]),
+        ("one\n---\ntwo # too", "text", [(None, "one"), (None, "two # too")]),
+        ("---\na: b\n---\r\nc: d", "text", [(None, "a: b"), (None, "c: d")]),
+        ("---\na: b\n", "yaml", [("a", "b")]),
+        ("  --- indented\n", "yaml", [(None, "--- indented")]),
+        ('{"a": "Say hi"}', "json", [("a", "Say hi")]),
+        ('\n ["Say hi", {"prompt": "Say ho", "label": "b"}]\n', "json", [(None, "Say hi"), ("b", "Say ho")]),
+        ("{a: Say hi, b: Say ho}", "yaml", [("a", "Say hi"), ("b", "Say ho")]),
+        ('{"a": "Say hi",}', "yaml", [("a", "Say hi")]),
+        ("{{ topic }} in one line", "yaml", [(None, "{{ topic }} in one line")]),
+        ("a: {{ x }} and {{ y }}\nb: {{x}}", "yaml", [("a", "{{ x }} and {{ y }}"), ("b", "{{x}}")]),
+    ],
+)
+def test_a_cell_is_read_by_the_rule_that_its_text_fits(text, form, expected):
+    document = parse(text)
+    assert (document.form, told(document)) == (form, expected)
+
+
+def test_the_json_document_and_its_tool_calls_are_one_thing():
+    bare = parse(json.dumps(CALL))
+    wrapped = parse(json.dumps({"name": "parallel_subagent", "arguments": CALL}))
+    twice = parse(json.dumps({"name": "parallel_subagent", "arguments": json.dumps(CALL)}))
+    assert bare.form == "json"
+    assert wrapped.form == twice.form == "tool call"
+    assert bare.head == wrapped.head == twice.head == {"max_concurrent": 2, "fail_fast": True}
+    assert bare.specs == wrapped.specs == twice.specs
+    assert bare.specs == (
+        Spec(
+            label="a",
+            prompt="Say hi",
+            fields={"summary_prompt": "Sum up", "allowed_tools": (), "max_turns": 3},
+            line=1,
+        ),
+        Spec(label="b", prompt="Say ho", line=1),
+    )
+
+
+def test_a_head_and_tasks_bear_all_supported_fields():
+    document = parse("""\
+model: openai:gpt-4o-mini
+system: Be brief.
+temperature: 0
+max_concurrent: 1e1
+fail_fast: false
+quota: {max_executions: 0, max_total_tokens: 9007199254740992, max_total_time: 1.5, max_total_cost: 2}
+tasks:
+  - prompt: Say hi
+    label: 42
+    model: 1.10
+    summary_prompt: Sum up
+    max_turns: 1
+    temperature: 2
+    top_p: 0.5
+    seed: -7
+    stop: ["\\n", END]
+    max_tokens: 0x10
+    timeout: 90
+    idle_timeout: .5
+    params: {top_k: 40, nested: {list: [1, 2.5, true, null, "x"]}}
+""")
+    assert document.head == {
+        "model": "openai:gpt-4o-mini",
+        "system": "Be brief.",
+        "temperature": 0.0,
+        "max_concurrent": 10,
+        "fail_fast": False,
+        "quota": Quota(max_executions=0, max_total_tokens=2**53, max_total_time=1.5, max_total_cost=2.0),
+    }
+    assert document.specs == (
+        Spec(
+            prompt="Say hi",
+            label="42",
+            line=8,
+            fields={
+                "model": "1.10",
+                "summary_prompt": "Sum up",
+                "max_turns": 1,
+                "temperature": 2.0,
+                "top_p": 0.5,
+                "seed": -7,
+                "stop": ("\n", "END"),
+                "max_tokens": 16,
+                "timeout": 90.0,
+                "idle_timeout": 0.5,
+                "params": {"top_k": 40, "nested": {"list": [1, 2.5, True, None, "x"]}},
+            },
+        ),
+    )
+    assert type(document.head["max_concurrent"]) is int
+
+
+@pytest.mark.parametrize(
+    "written", ["42", "no", "off", "1:30", "010", "1_000", "1e3", "2026-01-01", "1.10", "true", ".inf"]
+)
+def test_an_unquoted_text_stays_as_it_was_written(written):
+    assert told(parse(f"{written}: {written}")) == [(written, written)]
+
+
+def test_specs_know_the_line_where_they_were_written():
+    assert [spec.line for spec in parse("# two\na: x\n\nb:\n  prompt: y").specs] == [2, 4]
+    assert [spec.line for spec in parse("one\n---\ntwo\n--- x\nthree").specs] == [1, 2, 4]
+    assert [spec.line for spec in parse('[\n"x",\n\n{"prompt": "y"}]').specs] == [2, 4]
+    assert [spec.line for spec in read(["x"]).specs] == [None]
+
+
+def test_a_form_that_is_asked_for_is_taken():
+    text = '{"a": "b"}'
+    assert parse(text, form="json").form == "json"
+    assert parse(text, form="yaml").form == "yaml"
+    assert told(parse(text, form="text")) == [(None, text)]
+    assert told(parse("--- a\n- x", form="text")) == [("a", "- x")]
+
+
+def test_null_leaves_a_field_out():
+    assert parse('{"tasks": [{"prompt": "x", "model": null}], "fail_fast": null}').specs[0].fields == {}
+    assert parse("tasks: [{prompt: x, model: null, timeout: ~}]").specs[0].fields == {}
+    assert read([{"prompt": "x", "system": None}]).specs[0].fields == {}
+
+
+def test_python_values_are_read_by_the_same_rules():
+    as_text, as_values = parse(json.dumps(CALL)), read(CALL)
+    assert (as_values.form, as_values.head) == ("values", as_text.head)
+    assert told(as_values) == told(as_text)
+    assert told(read({"a": "x", "b": {"prompt": "y"}})) == [("a", "x"), ("b", "y")]
+    assert told(read(("x # y", "{{z}}"))) == [(None, "x # y"), (None, "{{z}}")]
+    assert told(read("a: x")) == [("a", "x")]
+    assert read([{"prompt": "x", "max_tokens": np.int64(5), "top_p": np.float64(0.5)}]).specs[0].fields == {
+        "max_tokens": 5,
+        "top_p": 0.5,
+    }
+
+
+def test_a_complete_task_is_a_spec_too():
+    task = Task(index=3, label="a", prompt="x", model="local", max_tokens=5, stop=("END",), seed=1)
+    spec = read([task]).specs[0]
+    assert (spec.label, spec.prompt) == ("a", "x")
+    assert Task(index=3, label="a", prompt="x", **spec.fields) == task
+
+
+def test_options_are_checked_by_the_same_table_and_limits_become_a_quota():
+    assert check_options({}) == {}
+    assert check_options({"model": "local", "temperature": 1, "stop": "END", "seed": None}) == {
+        "model": "local",
+        "temperature": 1.0,
+        "stop": ("END",),
+    }
+    assert check_options({"max_total_tokens": 10, "quota": Quota(max_executions=1)}) == {
+        "quota": Quota(max_total_tokens=10, max_executions=1)
+    }
+    with pytest.raises(SpecError, match="`temperature` must be a number from 0 to 2, not 3"):
+        check_options({"temperature": 3})
+    with pytest.raises(SpecError, match="did you mean `max_tokens`"):
+        check_options({"max_token": 3})
+    with pytest.raises(SpecError, match="`prompt` may not stand among the options"):
+        check_options({"prompt": "x"})
+    with pytest.raises(SpecError, match="`max_executions` is written twice"):
+        check_options({"max_executions": 2, "quota": {"max_executions": 1}})
+
+
+def test_tools_are_named_in_one_warning():
+    document = parse(
+        "allowed_tools: [grep]\ntasks:\n- {prompt: x, allowed_tools: [grep, read]}\n- {prompt: y, allowed_tools: []}"
+    )
+    assert document.warnings == ("no tools exist yet: grep, read will not be offered to any model",)
+    assert parse("tasks: [{prompt: y, allowed_tools: []}]").warnings == ()
+
+
+@pytest.mark.parametrize("char", ["\u202e", "\u200b", "\ufeff", "\U000e0041", "\u2066"])
+def test_unseen_characters_of_a_prompt_are_kept_and_warned_of(char):
+    document = parse(f"a: say{char} hi")
+    assert document.specs[0].prompt == f"say{char} hi"
+    assert document.warnings == (
+        f"task 'a': `prompt` holds U+{ord(char):04X}, which nobody sees; it is sent as it stands",
+    )
+
+
+def test_joined_emoji_and_joined_scripts_are_no_reason_to_warn():
+    assert parse("a: 👩‍💻 می‌خواهم\n").warnings == ()
+
+
+def test_a_key_in_a_prompt_is_warned_of_and_many_warnings_are_cut():
+    assert parse("a: is sk-proj-0123456789abcdef a key?").warnings == (
+        "task 'a': `prompt` holds what looks like a key; it is sent, and stays in the notebook",
+    )
+    many = read(["a\u202eb"] * 9).warnings
+    assert len(many) == 6
+    assert many[0].startswith("task 1: ")
+    assert many[-1] == "and 4 more texts that hold invisible characters or keys"
+
+
+def test_ten_thousand_tasks_are_read():
+    assert len(parse(json.dumps(["x"] * 10_000)).specs) == 10_000
+    assert len(parse("- x\n" * 10_000).specs) == 10_000

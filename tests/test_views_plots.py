@@ -1,0 +1,116 @@
+"""Outcomes as pictures."""
+
+import io
+import math
+import random
+
+import nbformat
+import numpy as np
+import pytest
+from matplotlib.image import imread
+from nbclient import NotebookClient
+
+from xz_magics.records import STATUSES, Outcome, Turn
+from xz_magics.views.plots import histograms, png
+
+
+def outcomes(count, statuses=STATUSES, duration_s=None, tokens=None):
+    generator = random.Random(count)
+    return [
+        Outcome(
+            index=index,
+            label=f"$\\frac{{{index}",
+            status=generator.choice(statuses),
+            model="scripted:$x",
+            max_tokens=64,
+            turns=(
+                Turn(
+                    number=1,
+                    attempts=1,
+                    max_tokens=64,
+                    started_at=0.0,
+                    duration_s=1.0,
+                    input_tokens=generator.randint(10, 900) if tokens is None else tokens,
+                ),
+            ),
+            duration_s=generator.lognormvariate(1, 0.5) if duration_s is None else duration_s,
+        )
+        for index in range(count)
+    ]
+
+
+def heights(axes):
+    return sum(bar.get_height() for bar in axes.patches)
+
+
+@pytest.mark.parametrize("count", [1, 3, 40, 3_000])
+def test_both_histograms_hold_every_task_once(count):
+    picture = histograms(outcomes(count))
+
+    durations, tokens = picture.axes
+    assert heights(durations) == heights(tokens) == count
+    assert (durations.get_xlabel(), tokens.get_xlabel()) == ("seconds", "tokens per task")
+    assert (durations.get_ylabel(), tokens.get_ylabel()) == ("tasks", "tasks")
+
+
+@pytest.mark.parametrize("count", [1, 3, 40, 3_000])
+def test_counts_have_whole_numbers_at_their_axis(count):
+    picture = histograms(outcomes(count))
+
+    png(picture)
+
+    for axes in picture.axes:
+        assert all(float(tick).is_integer() for tick in axes.get_yticks())
+
+
+def test_the_legend_names_the_statuses_that_are_drawn_each_with_its_own_look():
+    picture = histograms(outcomes(300))
+
+    (legend,) = picture.legends
+    assert [words.get_text() for words in legend.get_texts()] == [status.replace("_", " ") for status in STATUSES]
+    looks = {(patch.get_facecolor(), patch.get_hatch()) for patch in legend.get_patches()}
+    assert len(looks) == len({hatch for _, hatch in looks}) == len(STATUSES)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_what_has_no_number_is_counted_in_words_and_leaves_no_empty_legend(value):
+    picture = histograms(outcomes(2, duration_s=value))
+
+    durations, _ = picture.axes
+    assert durations.get_title(loc="right") == "and 2 tasks without a value"
+    assert [words.get_text() for words in durations.texts] == ["no values"]
+    assert png(picture)
+    assert histograms([]).legends == []
+
+
+@pytest.mark.parametrize("value", [0, 1, 10**12])
+def test_equal_values_make_one_bar(value):
+    picture = histograms(outcomes(5, statuses=("done",), duration_s=float(value), tokens=value))
+
+    assert [len(axes.patches) for axes in picture.axes] == [1, 1]
+    assert png(picture)
+
+
+def test_the_background_is_transparent_and_the_ink_reads_on_white_and_on_black():
+    pixels = imread(io.BytesIO(png(histograms(outcomes(40)))))
+
+    alpha = pixels[..., 3]
+    assert alpha[0, 0] == 0
+    assert np.mean(alpha == 0) > 0.3
+    ink = pixels[(alpha == 1) & (np.ptp(pixels[..., :3], axis=-1) == 0)]
+    assert len(ink) > 100
+    assert 0.4 < np.median(ink[:, 0]) < 0.55
+
+
+def test_a_cells_value_shows_once_whether_or_not_pyplot_is_in_use():
+    cells = [
+        "from xz_magics.views.plots import histograms\nhistograms([])",
+        "import sys\nassert 'matplotlib.pyplot' not in sys.modules",
+        "%matplotlib inline\nimport matplotlib.pyplot as plt\nhistograms([])",
+    ]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+
+    NotebookClient(notebook, kernel_name="python3").execute()
+
+    bare, _, inline = (cell.outputs for cell in notebook.cells)
+    assert [set(output.data) for output in bare + inline] == [{"text/plain", "image/png"}] * 2

@@ -1,0 +1,194 @@
+"""Fills `{{name}}` in a text; this file alone knows which values may go into a prompt, and how they are written."""
+
+import json
+import math
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from difflib import get_close_matches
+from typing import Any
+
+from xz_magics.errors import SpecError
+
+MOST_BYTES = 1_000_000
+MOST_DEPTH = 32
+
+_NAME = r"[^\W\d]\w*"
+_TEMPLATE = re.compile(
+    rf"\{{\{{[ \t]*(?P<root>{_NAME})"
+    rf"(?P<steps>(?:\.{_NAME}|\[-?[0-9]{{1,9}}\]|\[\"[^\"\\\n]*\"\]|\['[^'\\\n]*'\])*)[ \t]*\}}\}}"
+)
+_STEP = re.compile(rf"\.(?P<name>{_NAME})|\[(?P<index>-?[0-9]+)\]|\[\"(?P<key>[^\"]*)\"\]|\['(?P<other>[^']*)'\]")
+_SHORTEST_PART = 8  # a shorter key, such as the "none" that some local servers take, is in many a text by chance
+
+Scalar = str | bool | int | float | None
+
+
+def names_in(text: str) -> tuple[str, ...]:
+    """The root names that a text's templates ask for, each once, in their order."""
+    return tuple(dict.fromkeys(found["root"] for found in _TEMPLATE.finditer(text)))
+
+
+def fill(text: str, names: Mapping[str, object], *, secrets: Collection[str] = ()) -> str:
+    """The text with its templates, such as `{{name}}`, `{{row.title}}`, `{{items[0]}}` or `{{row["a b"]}}`, filled in.
+
+    Text goes in as it stands; a list, mapping or row as JSON. What went in is not looked at again, and all else in
+    braces stays. Raises SpecError for an unknown name, a value of another type, one that is or holds one of the
+    secrets, and a result of more than MOST_BYTES.
+    """
+    secrets = tuple(filter(None, secrets))
+    parts: list[str] = []
+    end = size = 0
+    for found in _TEMPLATE.finditer(text):
+        template = _Template(found[0], secrets)
+        parts += text[end : found.start()], template.written(template.looked_up(found, names))
+        size += len(parts[-1])
+        if size > MOST_BYTES:
+            raise template.error("the filled text is too long", f"at most {MOST_BYTES:,} bytes are taken")
+        end = found.end()
+    filled = "".join((*parts, text[end:]))
+    if parts:
+        _refuse_unsendable(filled, secrets)
+    return filled
+
+
+class _Template:
+    """One template: finds its value and writes it."""
+
+    def __init__(self, written: str, secrets: Collection[str]) -> None:
+        self._source = written
+        self._secrets = secrets
+
+    def looked_up(self, found: re.Match[str], names: Mapping[str, object]) -> object:
+        root = found["root"]
+        self._refuse_private(root)
+        if root not in names:
+            raise self._unknown(root, names, "give it a value before this runs")
+        value = names[root]
+        for step in _STEP.finditer(found["steps"]):
+            value = self._part(_plain(value), step)
+        return value
+
+    def written(self, value: object) -> str:
+        value = _plain(value)
+        if isinstance(value, Mapping | list | tuple):
+            return self._joined(self._json(value, depth=1))
+        if value is None:
+            raise self._refused(value)
+        return str(self._scalar(value))
+
+    def error(self, message: str, hint: str) -> SpecError:
+        shown = self._source if len(self._source) <= 60 else self._source[:57] + "…}}"
+        return SpecError(f"{shown}: {message}", hint)
+
+    def _part(self, value: object, step: re.Match[str]) -> object:
+        index = step["index"]
+        if index is not None and isinstance(value, list | tuple):
+            if not -len(value) <= int(index) < len(value):
+                raise self.error(f"there is no item {index} of {len(value)}", "items count from 0")
+            return value[int(index)]
+        if not isinstance(value, Mapping):
+            raise self.error(f"{_kind(value)} has no part {step[0]}", "only lists, dicts and rows have parts")
+        if index is not None:
+            key: object = int(index)
+        elif step["name"]:
+            self._refuse_private(step["name"])
+            key = step["name"]
+        else:
+            key = step["key"] or step["other"] or ""
+        if key not in value:
+            raise self._unknown(key, value, "look up which parts it has")
+        return value[key]
+
+    def _json(self, value: object, depth: int) -> Iterator[str]:
+        if depth > MOST_DEPTH:
+            raise self.error(f"the value is nested deeper than {MOST_DEPTH} levels", "insert a part of it")
+        value = _plain(value)
+        if isinstance(value, Mapping):
+            yield "{"
+            for number, (key, item) in enumerate(value.items()):
+                if not isinstance(key, str | int | float):
+                    raise self._refused(key)
+                yield (", " if number else "") + json.dumps(str(self._scalar(key)), ensure_ascii=False) + ": "
+                yield from self._json(item, depth + 1)
+            yield "}"
+        elif isinstance(value, list | tuple):
+            yield "["
+            for number, item in enumerate(value):
+                yield ", " if number else ""
+                yield from self._json(item, depth + 1)
+            yield "]"
+        else:
+            yield json.dumps(self._scalar(value), ensure_ascii=False)
+
+    def _joined(self, pieces: Iterable[str]) -> str:
+        """Stops at the limit: lists that hold one another many times over would grow without end."""
+        parts: list[str] = []
+        size = 0
+        for piece in pieces:
+            parts.append(piece)
+            size += len(piece)
+            if size > MOST_BYTES:
+                raise self.error("the value is too long", f"at most {MOST_BYTES:,} bytes are taken")
+        return "".join(parts)
+
+    def _scalar(self, value: object) -> Scalar:
+        """The value in its plain type: a subclass could print as something else."""
+        if isinstance(value, str):
+            text = str.__str__(value)
+            if any(secret == text or _is_part(secret, text) for secret in self._secrets):
+                raise self.error("the value holds a key", "keys never go into a prompt")
+            return text
+        if value is None or isinstance(value, bool):
+            return value
+        if isinstance(value, int) and value.bit_length() <= 1024:
+            return int(value)
+        if isinstance(value, float) and math.isfinite(value):
+            return float(value)
+        raise self._refused(value)
+
+    def _refuse_private(self, name: str) -> None:
+        if name.startswith("_"):
+            raise self.error(f"{name} is a private name", "templates take only public names and parts")
+
+    def _unknown(self, name: object, known: Mapping[Any, object], otherwise: str) -> SpecError:
+        close = get_close_matches(str(name), [key for key in known if isinstance(key, str)], n=1)
+        return self.error(f"nothing is called {name!r}", f"did you mean {close[0]}?" if close else otherwise)
+
+    def _refused(self, value: object) -> SpecError:
+        return self.error(
+            f"{_kind(value)} cannot go into a prompt", "insert text, numbers, or lists, dicts and rows of them"
+        )
+
+
+def _plain(value: object) -> Any:
+    """A named tuple or pandas row as a dict, a numpy scalar as Python's: told by their looks, without those libraries."""
+    kind = type(value)
+    if isinstance(value, tuple) and hasattr(kind, "_asdict"):
+        return value._asdict()  # type: ignore[attr-defined]  # what every named tuple has
+    if hasattr(kind, "to_dict") and getattr(value, "ndim", None) == 1:
+        return value.to_dict()  # type: ignore[attr-defined]  # the line above has seen it
+    if hasattr(kind, "item") and getattr(value, "ndim", None) == 0:
+        return value.item()  # type: ignore[attr-defined]  # the line above has seen it
+    return value
+
+
+def _kind(value: object) -> str:
+    """For an error: the value itself only where it can hold nothing secret."""
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return repr(value)
+    return f"a value of type {type(value).__name__}"
+
+
+def _is_part(secret: str, text: str) -> bool:
+    return len(secret) >= _SHORTEST_PART and secret in text
+
+
+def _refuse_unsendable(filled: str, secrets: Collection[str]) -> None:
+    if any(_is_part(secret, filled) for secret in secrets):
+        raise SpecError("the filled text holds a key", "keys never go into a prompt")
+    try:
+        size_bytes = len(filled.encode())
+    except UnicodeEncodeError as error:
+        raise SpecError("the filled text holds half a character (a lone surrogate)", "take it out") from error
+    if size_bytes > MOST_BYTES:
+        raise SpecError(f"the filled text has {size_bytes:,} bytes", f"at most {MOST_BYTES:,} are taken")

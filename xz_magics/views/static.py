@@ -1,0 +1,201 @@
+"""Results as HTML that stays: no script, no style sheet, and a model's words only ever as escaped text."""
+
+import base64
+import logging
+from bisect import bisect_right
+from collections.abc import Sequence
+from html import escape
+from itertools import accumulate
+
+from xz_magics.metrics import duration_bins, percentile, token_bins
+from xz_magics.records import LimitUse, Outcome, Status
+from xz_magics.views import text
+from xz_magics.views.wording import (
+    COLOURS,
+    SIGNS,
+    harmless,
+    limit_name,
+    limit_shares,
+    limit_words,
+    outcome_cost,
+    outcome_seconds,
+    outcome_tokens,
+    seconds_words,
+    status_counts,
+    status_word,
+    status_words,
+    tasks_words,
+    totals_words,
+)
+
+logger = logging.getLogger("xz_magics")
+
+AT_MOST_ROWS = 200
+MOST_BYTES_OF_A_TEXT = 2_000
+MOST_BYTES_OF_TEXTS = 30_000
+"""Shared by the rows, so that a saved notebook stays small."""
+TALL_CHARACTERS, TALL_LINES = 500, 6
+
+FAINT = "#80808040"
+WORDS = "text-align:left;vertical-align:top"
+NUMBER = "text-align:right;vertical-align:top"
+"""Said of each cell, for a notebook's own style sheet says otherwise of each cell."""
+NO_BREAK = "\u00a0"
+
+
+def page(
+    outcomes: Sequence[Outcome],
+    duration_s: float | None,
+    uses: Sequence[LimitUse] = (),
+    warnings: Sequence[str] = (),
+) -> str:
+    """Everything: summary, warnings, table, both histograms, limits. `duration_s` is None while the run goes on.
+
+    The classes keep MathJax from taking what stands between two dollar signs for a formula.
+    """
+    parts = [_summary(outcomes, duration_s), *map(_warning, warnings)]
+    if outcomes:
+        parts += [_table(outcomes), _histograms(outcomes)]
+    parts += map(_limit, uses)
+    return f'<div class="tex2jax_ignore mathjax_ignore" style="line-height:1.4">{"".join(parts)}</div>'
+
+
+def _summary(outcomes: Sequence[Outcome], duration_s: float | None) -> str:
+    counts = status_counts(outcomes)
+    badges = [_badge(status, f"{count:,} {status_word(status)}") for status, count in counts.items()]
+    models = {outcome.model for outcome in outcomes}
+    facts = [*totals_words(outcomes, duration_s), *(models if len(models) == 1 else ())]
+    tasks = tasks_words(len(outcomes)) if outcomes else "no tasks"
+    shares = [f'<span style="flex:{count};background:{COLOURS[status]}"></span>' for status, count in counts.items()]
+    return (
+        f'<div style="margin:6px 0"><b>{tasks}</b> {" ".join(badges)} {" · ".join(map(_safe, facts))}</div>'
+        f'<div style="display:flex;height:4px;border-radius:2px;overflow:hidden">{"".join(shares)}</div>'
+    )
+
+
+def _warning(warning: str) -> str:
+    return f'<div style="margin:6px 0;{_bar_beside("incomplete")}">{_safe(warning)}</div>'
+
+
+def _table(outcomes: Sequence[Outcome]) -> str:
+    """Cost has a column only where something had one, and models only where there are several."""
+    shown = outcomes[:AT_MOST_ROWS]
+    room = min(MOST_BYTES_OF_A_TEXT, MOST_BYTES_OF_TEXTS // len(shown))
+    costs = any(outcome.cost_usd for outcome in outcomes)
+    models = len({outcome.model for outcome in outcomes}) > 1
+    heads = [("task", WORDS), ("status", WORDS), ("answer", WORDS), ("tokens", NUMBER), ("time", NUMBER)]
+    if costs:
+        heads.insert(4, ("cost", NUMBER))
+    head = "".join(f'<th style="{style}">{word}</th>' for word, style in heads)
+    rows = "".join(_row(outcome, room, costs=costs, models=models) for outcome in shown)
+    more = len(outcomes) - len(shown)
+    rest = f'<div style="opacity:.7">… and {tasks_words(more)} more in .df</div>' if more else ""
+    return (
+        '<div style="max-height:40em;overflow:auto;margin:8px 0">'
+        '<table cellpadding="5" style="width:100%;margin:0;border-collapse:collapse;table-layout:auto">'
+        f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>{rest}"
+    )
+
+
+def _row(outcome: Outcome, room: int, *, costs: bool, models: bool) -> str:
+    model = f'<br><small style="opacity:.7;white-space:nowrap">{_isolated(outcome.model)}</small>' if models else ""
+    numbers = [outcome_tokens(outcome), *([outcome_cost(outcome)] if costs else []), outcome_seconds(outcome)]
+    return (
+        f'<tr style="border-top:1px solid {FAINT}"><td style="{WORDS}"><b>{_isolated(outcome.label)}</b>{model}</td>'
+        f'<td style="{WORDS}">{_badge(outcome.status, status_words(outcome))}</td>'
+        f'<td style="{WORDS};white-space:pre-wrap;overflow-wrap:anywhere">{_answer(outcome, room)}</td>'
+        + "".join(f'<td style="{NUMBER}">{escape(number).replace(" ", NO_BREAK)}</td>' for number in numbers)
+        + "</tr>"
+    )
+
+
+def _answer(outcome: Outcome, room: int) -> str:
+    """The answer's beginning, which scrolls where it is long, and the error with its mend: so many bytes together."""
+    shown = ""
+    if outcome.error:
+        error = _beginning(outcome.error, room // 2 if outcome.output else room)
+        room -= len(error.encode())
+        shown = f'<div dir="auto" style="{_bar_beside(outcome.status)}">{error}</div>'
+    if outcome.output:
+        tall = len(outcome.output) > TALL_CHARACTERS or outcome.output.count("\n") > TALL_LINES
+        style = ' style="max-height:8.4em;overflow:auto"' if tall else ""
+        shown = f'<div dir="auto"{style}>{_beginning(outcome.output, room)}</div>{shown}'
+    return shown
+
+
+def _histograms(outcomes: Sequence[Outcome]) -> str:
+    """The picture, or the bars as text where it cannot be drawn: what was paid for is shown in any case."""
+    if all(outcome.duration_s is None and outcome.total_tokens is None for outcome in outcomes):
+        return ""
+    try:
+        from xz_magics.views import plots
+
+        picture = plots.histograms(outcomes)
+        data = base64.b64encode(plots.png(picture)).decode("ascii")
+    except Exception:
+        logger.exception("The histograms could not be drawn")
+        bars = text.histogram_bars(duration_bins(outcomes), "Seconds per task")
+        return f"<pre>{_safe(bars)}\n\n{_safe(text.histogram_bars(token_bins(outcomes), 'Tokens per task'))}</pre>"
+    return (
+        f'<img alt="{_told(outcomes)}" width="{picture.bbox.width:.0f}" style="max-width:100%;height:auto"'
+        f' src="data:image/png;base64,{data}">'
+    )
+
+
+def _told(outcomes: Sequence[Outcome]) -> str:
+    """The histograms in a sentence, for those who cannot see them."""
+    seconds = [outcome.duration_s for outcome in outcomes if outcome.duration_s is not None]
+    tokens = [outcome.total_tokens for outcome in outcomes if outcome.total_tokens is not None]
+    words = [f"Histograms of {tasks_words(len(outcomes))} by status."]
+    if seconds:
+        low, middle, high = (seconds_words(percentile(seconds, percent)) for percent in (0, 50, 100))
+        words.append(f"Durations from {low} to {high}, median {middle}.")
+    if tokens:
+        low, middle, high = (f"{percentile(tokens, percent):,.0f}" for percent in (0, 50, 100))
+        words.append(f"Tokens from {low} to {high}, median {middle}.")
+    return " ".join(words)
+
+
+def _limit(use: LimitUse) -> str:
+    shares = limit_shares(use)
+    bar = ""
+    if shares is not None:
+        used, reserved = shares
+        colour = COLOURS["failed" if used >= 1 else "incomplete" if used >= 0.8 else "done"]
+        bar = (
+            f'<span style="width:{used:.1%};background:{colour}"></span>'
+            f'<span style="width:{reserved:.1%};background:{colour};opacity:.4"></span>'
+        )
+    track = f"background:{FAINT}" if bar else ""
+    return (
+        '<div style="display:flex;align-items:center;margin:2px 0">'
+        f'<span style="flex:0 0 11em">{_safe(limit_name(use))}</span>'
+        f'<span style="flex:0 0 14em;display:flex;height:8px;border-radius:4px;overflow:hidden;{track}">{bar}</span>'
+        f'<span style="margin-left:12px">{_safe(limit_words(use))}</span></div>'
+    )
+
+
+def _badge(status: Status, words: str) -> str:
+    """`40` at the end of the colour: a quarter opaque, so that the text stays readable on light and dark."""
+    style = f"padding:1px 8px;border-radius:9px;white-space:nowrap;background:{COLOURS[status]}40"
+    return f'<span style="{style}">{SIGNS[status]} {escape(words)}</span>'
+
+
+def _bar_beside(status: Status) -> str:
+    return f"padding-left:8px;border-left:3px solid {COLOURS[status]}"
+
+
+def _isolated(words: str) -> str:
+    return f"<bdi>{_safe(words)}</bdi>"
+
+
+def _beginning(words: str, room: int) -> str:
+    """As much of a text as takes so many bytes of the page, and how long it is where that is not all."""
+    ends = list(accumulate(len(_safe(char).encode()) for char in words[: room + 1]))
+    kept = bisect_right(ends, room)
+    more = "" if kept == len(words) else f"<i> … of {len(words):,} characters</i>"
+    return _safe(words[:kept]) + more
+
+
+def _safe(words: str) -> str:
+    return escape(harmless(words))
