@@ -7,8 +7,8 @@ from hypothesis import given, settings, strategies as st
 
 from xz_magics.errors import ProviderError
 from xz_magics.providers import Exchange, answer as rooms
-from xz_magics.providers.anthropic import AnthropicWire
 from xz_magics.providers.answer import Answer
+from xz_magics.providers.anthropic import AnthropicWire
 from xz_magics.providers.endpoint import Endpoint, redactor
 from xz_magics.providers.failures import Failures
 from xz_magics.providers.openai import OpenAIWire
@@ -138,7 +138,7 @@ def test_an_error_inside_a_stream_fails_before_text_and_cuts_after_it(wire):
     )
 
     early = outcome(report, wire=wire)
-    late = outcome(stream[:-300], report, wire=wire)
+    late = outcome(stream[: stream.index(b"\n\n", -700) + 2], report, wire=wire)
 
     assert (early.error_type, early.status, early.charge) == ("bad_response", 529, "all")
     assert "Overloaded" in early.message
@@ -289,7 +289,8 @@ def test_too_large_an_answer_is_given_up_and_not_tried_again(monkeypatch):
 
     body = outcome(b"{" + b" " * 1001, stream=False)
     blanks = outcome(b" " * 1001)
-    stream = outcome(openai_stream("x" * 3000))
+    long = openai_stream("x" * 3000)
+    stream = outcome(*(long[at : at + 1000] for at in range(0, len(long), 1000)))
 
     assert "larger than 1,000 bytes" in body.message
     assert body.should_retry is blanks.should_retry is False

@@ -91,6 +91,12 @@ def test_equal_values_make_one_bar(value):
     assert png(picture)
 
 
+def test_large_counts_of_tokens_are_written_out():
+    picture = histograms(outcomes(5, tokens=1_234_567))
+
+    assert {tick.get_text() for tick in picture.axes[1].get_xticklabels()} >= {"1,234,567", "1,234,568"}
+
+
 def test_the_background_is_transparent_and_the_ink_reads_on_white_and_on_black():
     pixels = imread(io.BytesIO(png(histograms(outcomes(40)))))
 

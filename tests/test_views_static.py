@@ -210,7 +210,7 @@ def test_a_thousand_tasks_take_less_than_200_kilobytes_and_show_200_rows():
 
     assert len(html.encode()) < 200_000
     assert Page(html).tags["tr"] == 201
-    assert "… and 800 tasks more in .df" in html
+    assert "… and 800 more in .df" in html
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Results as plain text, and how numbers and a model's text are worded."""
 
 import json
+import math
 import unicodedata
 from dataclasses import replace
 from pathlib import Path
@@ -82,7 +83,8 @@ def test_a_run_without_tasks_and_one_that_goes_on_have_summaries_too():
 
 
 def test_times_are_worded_by_their_size():
-    assert [seconds_words(seconds) for seconds in (0.054, 3.21, 59.94, 75.3, 4_000)] == [
+    assert [seconds_words(seconds) for seconds in (math.nan, 0.054, 3.21, 59.94, 75.3, 4_000)] == [
+        "nan s",
         "0.05 s",
         "3.2 s",
         "59.9 s",
@@ -133,7 +135,7 @@ def test_rows_beyond_the_limit_are_counted():
     lines = text.table([DONE] * 7, rows=3).splitlines()
 
     assert len(lines) == 5
-    assert lines[-1] == "… and 4 tasks more in .df"
+    assert lines[-1] == "… and 4 more in .df"
 
 
 @given(st.text(st.characters()))

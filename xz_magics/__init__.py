@@ -1,6 +1,6 @@
 """xz_magics: language-model subagents in a notebook cell, under budgets that hold.
 
-`%load_ext xz_magics` registers `%%subagents` and `%subagents`. `run` and `run_sync` are the same engine for Python code.
+`%load_ext xz_magics` registers `%%subagents` and `%subagents`; `run` and `run_sync` do the same from Python code.
 """
 
 from importlib import import_module
@@ -29,26 +29,30 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_HOMES = {
-    "xz_magics.api": ("run", "run_sync"),
-    "xz_magics.errors": (
-        "ConfigError",
-        "ModelError",
-        "NestingError",
-        "ProviderError",
-        "QuotaExceeded",
-        "RunInterrupted",
-        "RunStopped",
-        "SpecError",
-        "TasksFailed",
-        "XzMagicsError",
-    ),
-    "xz_magics.records": ("Outcome", "Quota", "Turn", "Usage"),
-    "xz_magics.results": ("Results",),
-}
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+__all__ = [
+    "ConfigError",
+    "ModelError",
+    "NestingError",
+    "Outcome",
+    "ProviderError",
+    "Quota",
+    "QuotaExceeded",
+    "Results",
+    "RunInterrupted",
+    "RunStopped",
+    "SpecError",
+    "TasksFailed",
+    "Turn",
+    "Usage",
+    "XzMagicsError",
+    "last",
+    "quota",
+    "run",
+    "run_sync",
+]
 
-__all__ = ["last", "quota", *_HOME_OF]  # noqa: PLE0604 - names, all of them
+_HOMES = {"run": "api", "run_sync": "api", "Results": "results", "last": "session", "quota": "session"}
+_HOMES |= dict.fromkeys(("Outcome", "Quota", "Turn", "Usage"), "records")
 
 
 def load_ipython_extension(shell: Any) -> None:
@@ -66,14 +70,13 @@ def unload_ipython_extension(shell: Any) -> None:
 def __getattr__(name: str) -> Any:
     """Each public name is imported at first use, so that loading the extension costs next to nothing.
 
-    `last` are the Results of the latest run, `quota` is the session's tracker.
+    `last` are the Results of the latest run, None before it; `quota` is the session's tracker.
     """
-    if name in {"last", "quota"}:
-        return getattr(import_module("xz_magics.session").session, name)
-    if name not in _HOME_OF:
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOME_OF[name]), name)
+    home = import_module(f"xz_magics.{_HOMES.get(name, 'errors')}")
+    return getattr(home.session if name in {"last", "quota"} else home, name)
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+    return sorted({*globals(), *__all__})

@@ -52,7 +52,7 @@ class Settings:
     output_max_size: int | None = None
     fail_fast: bool = False
     stream: bool = True
-    quota: Quota = Quota()
+    quota: Quota = field(default_factory=Quota)
     endpoints: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     prices: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     scripts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

@@ -31,7 +31,7 @@ class SubagentMagics(Magics):
     @no_var_expand
     @cell_magic
     def subagents(self, line: str, cell: str) -> Any:
-        """Reached from code that cannot await: inside %%time or %%capture, in a function, in a loop."""
+        # Reached from code that cannot await: inside %%time or %%capture, in a function, in a loop.
         from xz_magics.api import run_here
 
         options = parse_cell_line(line)
@@ -87,6 +87,10 @@ class SubagentMagics(Magics):
 
         values = {name: getattr(self, name) for name in KINDS if getattr(self, name) is not None}
         session.settings = changed(session.settings, values, "%config SubagentMagics")
+
+
+SubagentMagics.subagents.__doc__ = cell_help()  # what `%%subagents?` shows
+SubagentMagics.subagents_line.__doc__ = line_help()
 
 
 def _trait(name: str) -> TraitType[Any, Any]:

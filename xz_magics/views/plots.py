@@ -56,7 +56,7 @@ def histograms(outcomes: Sequence[Outcome]) -> Figure:
 
 
 def png(drawn: figure.Figure) -> bytes:
-    """Twice as fine as a page's pixels, so that it is sharp on every screen."""
+    """Finer than a page's pixels, so that it is sharp on most screens and still small."""
     with io.BytesIO() as file:
         drawn.savefig(file, format="png", dpi=FINE_DPI)
         return file.getvalue()
@@ -92,7 +92,7 @@ def _dress(axes: Axes, title: str, unit: str, *, whole: bool) -> None:
     axes.grid(axis="y", color=INK, alpha=0.25)
     axes.set_axisbelow(True)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=whole, steps=SANE_STEPS))
-    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}" if whole else "{x:,g}"))
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=True, steps=SANE_STEPS))
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     axes.margins(x=0.02)

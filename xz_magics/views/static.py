@@ -89,7 +89,7 @@ def _table(outcomes: Sequence[Outcome]) -> str:
     head = "".join(f'<th style="{style}">{word}</th>' for word, style in heads)
     rows = "".join(_row(outcome, room, costs=costs, models=models) for outcome in shown)
     more = len(outcomes) - len(shown)
-    rest = f'<div style="opacity:.7">… and {tasks_words(more)} more in .df</div>' if more else ""
+    rest = f'<div style="opacity:.7">… and {more:,} more in .df</div>' if more else ""
     return (
         '<div style="max-height:40em;overflow:auto;margin:8px 0">'
         '<table cellpadding="5" style="width:100%;margin:0;border-collapse:collapse;table-layout:auto">'

@@ -26,7 +26,7 @@ from xz_magics.views.wording import (
 AT_MOST_ROWS = 200
 LABEL_CELLS = 24
 BAR_CELLS = 30
-EIGHTHS = " ▏▎▍▌▋▊▉"
+EIGHTHS = ("", "▏", "▎", "▍", "▌", "▋", "▊", "▉")
 
 
 def page(
@@ -68,7 +68,7 @@ def table(outcomes: Sequence[Outcome], width: int = 100, rows: int = AT_MOST_ROW
     columns.append(["answer", *(_cut(_one_line(outcome.output or outcome.error or ""), room) for outcome in shown)])
     lines = ["  ".join(row).rstrip() for row in zip(*columns, strict=True)]
     if len(shown) < len(outcomes):
-        lines.append(f"… and {tasks_words(len(outcomes) - len(shown))} more in .df")
+        lines.append(f"… and {len(outcomes) - len(shown):,} more in .df")
     return "\n".join(lines)
 
 
@@ -137,7 +137,7 @@ def _count(one: Bin) -> str:
 
 def _bar(share: float) -> str:
     whole, eighth = divmod(math.ceil(share * BAR_CELLS * 8), 8)
-    return ("█" * whole + EIGHTHS[eighth].strip()).ljust(BAR_CELLS)
+    return ("█" * whole + EIGHTHS[eighth]).ljust(BAR_CELLS)
 
 
 def _quota_bar(use: LimitUse) -> str:

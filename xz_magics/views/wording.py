@@ -1,5 +1,6 @@
 """How statuses, numbers, limits and a model's text are worded and marked: the same in every view."""
 
+import math
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -119,7 +120,7 @@ def dollars_words(usd: float) -> str:
 
 
 def seconds_words(seconds: float) -> str:
-    if seconds < 60:
+    if seconds < 60 or not math.isfinite(seconds):
         return f"{seconds:.2f} s" if seconds < 1 else f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes:,} min {rest} s"
