@@ -1,7 +1,7 @@
 """A server of the OpenAI wire with a fixed latency, which counts what reaches it: `python latency_server.py`.
 
 Prints its port as the first line. POST /v1/chat/completions answers after --latency seconds, streamed in --chunks
-pieces where asked for; a prompt may name its own: "latency=2 chunks=40". GET /seen tells what has arrived so far.
+pieces where asked for; a prompt may name its own: "latency=2 chunks=40", or "status=503". GET /seen tells what has arrived so far.
 """
 
 import argparse
@@ -37,9 +37,11 @@ async def complete(request: web.Request) -> web.StreamResponse:
 
 async def _answer(request: web.Request, body: dict) -> web.StreamResponse:
     prompt = body["messages"][-1]["content"]
-    wishes = dict(re.findall(r"(latency|chunks)=([\d.]+)", prompt))
+    wishes = dict(re.findall(r"(latency|chunks|status)=([\d.]+)", prompt))
     latency_s = float(wishes.get("latency", request.app["latency_s"]))
     chunks = int(wishes.get("chunks", request.app["chunks"]))
+    if "status" in wishes:
+        return web.json_response({"error": {"message": "as asked"}}, status=int(wishes["status"]))
     if not body.get("stream"):
         await asyncio.sleep(latency_s)
         message = {"role": "assistant", "content": "word " * chunks}
@@ -69,7 +71,7 @@ async def serve(latency_s: float, chunks: int) -> None:
     app["counts"], app["latency_s"], app["chunks"] = Counts(), latency_s, chunks
     app.router.add_post("/v1/chat/completions", complete)
     app.router.add_get("/seen", seen)
-    runner = web.AppRunner(app, access_log=None)
+    runner = web.AppRunner(app, access_log=None, handler_cancellation=True)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0, backlog=4096)
     await site.start()

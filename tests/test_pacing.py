@@ -27,26 +27,20 @@ async def arrivals(gate, callers):
     return times
 
 
-def test_an_open_gate_lets_all_through_at_once():
-    async def scenario():
-        gate = Gate()
-        assert not gate.closed
-        assert gate.delay_left_s == 0
-        await asyncio.wait_for(arrivals(gate, 1000), 5)
-
-    asyncio.run(scenario())
+async def test_an_open_gate_lets_all_through_at_once():
+    gate = Gate()
+    assert not gate.closed
+    assert gate.delay_left_s == 0
+    await asyncio.wait_for(arrivals(gate, 1000), 5)
 
 
-def test_a_pause_holds_everybody_and_ends_by_itself():
-    async def scenario():
-        gate = Gate(random=lambda: 0.0)
-        gate.pause(0.1)
-        assert gate.closed
-        times = await arrivals(gate, 20)
-        assert min(times) >= 0.1
-        assert not gate.closed
-
-    asyncio.run(scenario())
+async def test_a_pause_holds_everybody_and_ends_by_itself():
+    gate = Gate(random=lambda: 0.0)
+    gate.pause(0.1)
+    assert gate.closed
+    times = await arrivals(gate, 20)
+    assert min(times) >= 0.1
+    assert not gate.closed
 
 
 def test_a_pause_is_extended_and_never_shortened():
@@ -63,100 +57,82 @@ def test_a_pause_is_extended_and_never_shortened():
     assert not gate.closed
 
 
-def test_who_waits_when_the_pause_is_extended_waits_on():
-    async def scenario():
-        gate = Gate(random=lambda: 0.0)
-        gate.pause(0.05)
-        waiting = asyncio.create_task(arrivals(gate, 3))
-        await asyncio.sleep(0.02)
-        gate.pause(0.15)
-        assert min(await waiting) >= 0.15
-
-    asyncio.run(scenario())
+async def test_who_waits_when_the_pause_is_extended_waits_on():
+    gate = Gate(random=lambda: 0.0)
+    gate.pause(0.05)
+    waiting = asyncio.create_task(arrivals(gate, 3))
+    await asyncio.sleep(0.02)
+    gate.pause(0.15)
+    assert min(await waiting) >= 0.15
 
 
-def test_after_a_pause_callers_come_one_by_one_so_that_the_first_can_close_the_gate_again():
-    async def scenario():
-        gate = Gate(random=lambda: 1.0)
-        gate.pause(0.01)
-        first, last = [], []
+async def test_after_a_pause_callers_come_one_by_one_so_that_the_first_can_close_the_gate_again():
+    gate = Gate(random=lambda: 1.0)
+    gate.pause(0.01)
+    first, last = [], []
 
-        async def call():
-            await gate.passed()
-            if not first:
-                gate.pause(0.3)
-            (last if first else first).append(asyncio.get_running_loop().time())
+    async def call():
+        await gate.passed()
+        if not first:
+            gate.pause(0.3)
+        (last if first else first).append(asyncio.get_running_loop().time())
 
-        async with asyncio.TaskGroup() as group:
-            for _ in range(5):
-                group.create_task(call())
-        assert len(first) == 1
-        assert min(last) - first[0] >= 0.3
-
-    asyncio.run(scenario())
+    async with asyncio.TaskGroup() as group:
+        for _ in range(5):
+            group.create_task(call())
+    assert len(first) == 1
+    assert min(last) - first[0] >= 0.3
 
 
 @pytest.mark.parametrize("callers", [2, 40, 1000])
-def test_the_gaps_after_a_pause_add_up_to_a_short_time_for_any_crowd(callers):
-    async def scenario():
-        now = [0.0]
-        gate = Gate(clock=lambda: now[0], random=lambda: 0.5)
+async def test_the_gaps_after_a_pause_add_up_to_a_short_time_for_any_crowd(callers):
+    now = [0.0]
+    gate = Gate(clock=lambda: now[0], random=lambda: 0.5)
 
-        async def sleep(delay_s):
-            now[0] += delay_s
-            await asyncio.sleep(0)
+    async def sleep(delay_s):
+        now[0] += delay_s
+        await asyncio.sleep(0)
 
-        gate._sleep = sleep
-        gate.pause(10)
-        await arrivals(gate, callers)
-        assert 0 < now[0] - 10 < 1.1 * SPREAD_S
-
-    asyncio.run(scenario())
+    gate._sleep = sleep
+    gate.pause(10)
+    await arrivals(gate, callers)
+    assert 0 < now[0] - 10 < 1.1 * SPREAD_S
 
 
-def test_a_refusal_ends_the_waiting_at_once_and_every_later_call():
-    async def scenario():
-        gate = Gate()
-        gate.pause(60)
-        waiting = [asyncio.create_task(gate.passed()) for _ in range(5)]
-        await asyncio.sleep(0.01)
-        gate.refuse(refusal())
-        ended = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), 5)
-        with pytest.raises(ProviderError) as late:
+async def test_a_refusal_ends_the_waiting_at_once_and_every_later_call():
+    gate = Gate()
+    gate.pause(60)
+    waiting = [asyncio.create_task(gate.passed()) for _ in range(5)]
+    await asyncio.sleep(0.01)
+    gate.refuse(refusal())
+    ended = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), 5)
+    with pytest.raises(ProviderError) as late:
+        await gate.passed()
+    assert gate.closed
+    for error in (*ended, late.value):
+        assert error.message == "not sent: the key was refused"
+        assert error.hint == "check OPENAI_API_KEY"
+        assert (error.error_type, error.charge, error.status) == ("auth", "nothing", 401)
+
+
+async def test_a_refusal_is_told_once_however_often_it_is_handed_on():
+    gate = Gate()
+    gate.refuse(refusal())
+    for _ in range(2):
+        with pytest.raises(ProviderError, match=r"^not sent: the key was refused") as caught:
             await gate.passed()
-        assert gate.closed
-        for error in (*ended, late.value):
-            assert error.message == "not sent: the key was refused"
-            assert error.hint == "check OPENAI_API_KEY"
-            assert (error.error_type, error.charge, error.status) == ("auth", "nothing", 401)
-
-    asyncio.run(scenario())
+        gate.refuse(caught.value)
 
 
-def test_a_refusal_is_told_once_however_often_it_is_handed_on():
-    async def scenario():
-        gate = Gate()
-        gate.refuse(refusal())
-        for _ in range(2):
-            with pytest.raises(ProviderError, match=r"^not sent: the key was refused") as caught:
-                await gate.passed()
-            gate.refuse(caught.value)
-
-    asyncio.run(scenario())
-
-
-def test_who_gives_up_waiting_does_not_hold_up_the_others():
-    async def scenario():
-        gate = Gate(random=lambda: 0.0)
-        gate.pause(0.1)
-        waiting = [asyncio.create_task(gate.passed()) for _ in range(10)]
-        await asyncio.sleep(0.01)
-        for task in waiting[::2]:
-            task.cancel()
-        await asyncio.wait_for(asyncio.gather(*waiting[1::2]), 5)
-        await asyncio.wait_for(gate.passed(), 5)
-
-    asyncio.run(scenario())
+async def test_who_gives_up_waiting_does_not_hold_up_the_others():
+    gate = Gate(random=lambda: 0.0)
+    gate.pause(0.1)
+    waiting = [asyncio.create_task(gate.passed()) for _ in range(10)]
+    await asyncio.sleep(0.01)
+    for task in waiting[::2]:
+        task.cancel()
+    await asyncio.wait_for(asyncio.gather(*waiting[1::2]), 5)
+    await asyncio.wait_for(gate.passed(), 5)
 
 
 def test_each_account_has_its_own_gate_and_keeps_it():

@@ -160,10 +160,10 @@ def test_size_depth_and_characters_are_bounded():
     ring = []
     ring.append(ring)
     for text, value, message in [
-        ("{{x}}" * 11, "y" * 100_000, "too long"),
-        ("{{x}}", bomb, "the value is too long"),
+        ("{{x}}" * 11, "y" * 100_000, "more than 1,000,000 bytes"),
+        ("{{x}}", bomb, "more than 1,000,000 bytes"),
         ("{{x}}", ring, "nested deeper than 32 levels"),
-        ("{{x}}", "\u20ac" * 400_000, "has 1,200,000 bytes"),
+        ("{{x}}", "\u20ac" * 400_000, "more than 1,000,000 bytes"),
         ("{{x}}", "\ud800", "half a character"),
     ]:
         with pytest.raises(SpecError, match=message) as caught:
@@ -188,13 +188,10 @@ def test_no_published_injection_runs_or_reaches_an_attribute():
     assert 0 < refused < 20
 
 
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
 json_values = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(st.characters(exclude_categories=["Cs"])),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), inner),
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
     max_leaves=8,
 )
 
@@ -209,6 +206,6 @@ def test_any_text_is_filled_or_refused(text, value):
     assert filled == text or names_in(text)
 
 
-@given(value=st.lists(json_values) | st.dictionaries(st.text("ab"), json_values))
+@given(value=st.lists(json_values, max_size=3) | st.dictionaries(texts, json_values, max_size=3))
 def test_a_container_goes_in_as_json(value):
     assert json.loads(fill("{{x}}", {"x": value})) == value

@@ -158,17 +158,14 @@ class Results:
 
         return text.page(self.outcomes, self.duration_s, self._tracker.uses(), self.warnings)
 
-    def _repr_mimebundle_(self, **_: object) -> Mapping[str, str]:
-        return self.bundle()
-
-    def bundle(self) -> Mapping[str, str]:
-        """What a page shows: text/plain and text/html."""
+    def _repr_html_(self) -> str:
         from xz_magics.views import static
 
-        return {
-            "text/plain": repr(self),
-            "text/html": static.page(self.outcomes, self.duration_s, self._tracker.uses(), self.warnings),
-        }
+        return static.page(self.outcomes, self.duration_s, self._tracker.uses(), self.warnings)
+
+    def bundle(self) -> Mapping[str, str]:
+        """What a page shows in place of the live view."""
+        return {"text/plain": repr(self), "text/html": self._repr_html_()}
 
     def _ipython_display_(self) -> None:
         """Nothing, where a live view of this very cell has just become the table: one result is shown once."""

@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from typing import Any
 
@@ -36,27 +36,44 @@ def fill(text: str, names: Mapping[str, object], *, secrets: Collection[str] = (
     secrets, and a result of more than MOST_BYTES.
     """
     secrets = tuple(filter(None, secrets))
-    parts: list[str] = []
-    end = size = 0
+    output = _Output()
+    end = 0
     for found in _TEMPLATE.finditer(text):
-        template = _Template(found[0], secrets)
-        parts += text[end : found.start()], template.written(template.looked_up(found, names))
-        size += len(parts[-1])
-        if size > MOST_BYTES:
-            raise template.error("the filled text is too long", f"at most {MOST_BYTES:,} bytes are taken")
+        output.add(text[end : found.start()])
+        template = _Template(found[0], secrets, output)
+        template.write(template.looked_up(found, names))
         end = found.end()
-    filled = "".join((*parts, text[end:]))
-    if parts:
-        _refuse_unsendable(filled, secrets)
+    output.add(text[end:])
+    filled = "".join(output.parts)
+    if any(_is_part(secret, filled) for secret in secrets):
+        raise SpecError("the filled text holds a key", "keys never go into a prompt")
     return filled
+
+
+class _Output:
+    """What is written so far. It stops at the limit: lists that hold one another many times over grow without end."""
+
+    def __init__(self) -> None:
+        self.parts: list[str] = []
+        self._size_bytes = 0
+
+    def add(self, piece: str) -> None:
+        try:
+            self._size_bytes += len(piece.encode())
+        except UnicodeEncodeError as error:
+            raise SpecError("the filled text holds half a character (a lone surrogate)", "take it out") from error
+        if self._size_bytes > MOST_BYTES:
+            raise SpecError(f"the filled text has more than {MOST_BYTES:,} bytes", "put less into it")
+        self.parts.append(piece)
 
 
 class _Template:
     """One template: finds its value and writes it."""
 
-    def __init__(self, written: str, secrets: Collection[str]) -> None:
-        self._source = written
+    def __init__(self, written: str, secrets: Collection[str], output: _Output) -> None:
+        self._written = written
         self._secrets = secrets
+        self._output = output
 
     def looked_up(self, found: re.Match[str], names: Mapping[str, object]) -> object:
         root = found["root"]
@@ -68,26 +85,23 @@ class _Template:
             value = self._part(_plain(value), step)
         return value
 
-    def written(self, value: object) -> str:
+    def write(self, value: object) -> None:
         value = _plain(value)
         if isinstance(value, Mapping | list | tuple):
-            return self._joined(self._json(value, depth=1))
-        if value is None:
+            self._write_json(value, depth=1)
+        elif value is None:
             raise self._refused(value)
-        return str(self._scalar(value))
-
-    def error(self, message: str, hint: str) -> SpecError:
-        shown = self._source if len(self._source) <= 60 else self._source[:57] + "…}}"
-        return SpecError(f"{shown}: {message}", hint)
+        else:
+            self._output.add(str(self._scalar(value)))
 
     def _part(self, value: object, step: re.Match[str]) -> object:
         index = step["index"]
         if index is not None and isinstance(value, list | tuple):
             if not -len(value) <= int(index) < len(value):
-                raise self.error(f"there is no item {index} of {len(value)}", "items count from 0")
+                raise self._error(f"there is no item {index} of {len(value)}", "items count from 0")
             return value[int(index)]
         if not isinstance(value, Mapping):
-            raise self.error(f"{_kind(value)} has no part {step[0]}", "only lists, dicts and rows have parts")
+            raise self._error(f"{_kind(value)} has no part {step[0]}", "only lists, dicts and rows have parts")
         if index is not None:
             key: object = int(index)
         elif step["name"]:
@@ -99,44 +113,33 @@ class _Template:
             raise self._unknown(key, value, "look up which parts it has")
         return value[key]
 
-    def _json(self, value: object, depth: int) -> Iterator[str]:
+    def _write_json(self, value: object, depth: int) -> None:
         if depth > MOST_DEPTH:
-            raise self.error(f"the value is nested deeper than {MOST_DEPTH} levels", "insert a part of it")
+            raise self._error(f"the value is nested deeper than {MOST_DEPTH} levels", "insert a part of it")
         value = _plain(value)
         if isinstance(value, Mapping):
-            yield "{"
+            self._output.add("{")
             for number, (key, item) in enumerate(value.items()):
                 if not isinstance(key, str | int | float):
                     raise self._refused(key)
-                yield (", " if number else "") + json.dumps(str(self._scalar(key)), ensure_ascii=False) + ": "
-                yield from self._json(item, depth + 1)
-            yield "}"
+                self._output.add((", " if number else "") + _json(str(self._scalar(key))) + ": ")
+                self._write_json(item, depth + 1)
+            self._output.add("}")
         elif isinstance(value, list | tuple):
-            yield "["
+            self._output.add("[")
             for number, item in enumerate(value):
-                yield ", " if number else ""
-                yield from self._json(item, depth + 1)
-            yield "]"
+                self._output.add(", " if number else "")
+                self._write_json(item, depth + 1)
+            self._output.add("]")
         else:
-            yield json.dumps(self._scalar(value), ensure_ascii=False)
-
-    def _joined(self, pieces: Iterable[str]) -> str:
-        """Stops at the limit: lists that hold one another many times over would grow without end."""
-        parts: list[str] = []
-        size = 0
-        for piece in pieces:
-            parts.append(piece)
-            size += len(piece)
-            if size > MOST_BYTES:
-                raise self.error("the value is too long", f"at most {MOST_BYTES:,} bytes are taken")
-        return "".join(parts)
+            self._output.add(_json(self._scalar(value)))
 
     def _scalar(self, value: object) -> Scalar:
         """The value in its plain type: a subclass could print as something else."""
         if isinstance(value, str):
             text = str.__str__(value)
             if any(secret == text or _is_part(secret, text) for secret in self._secrets):
-                raise self.error("the value holds a key", "keys never go into a prompt")
+                raise self._error("the value holds a key", "keys never go into a prompt")
             return text
         if value is None or isinstance(value, bool):
             return value
@@ -148,20 +151,23 @@ class _Template:
 
     def _refuse_private(self, name: str) -> None:
         if name.startswith("_"):
-            raise self.error(f"{name} is a private name", "templates take only public names and parts")
+            raise self._error(f"{name} is a private name", "templates take only public names and parts")
 
     def _unknown(self, name: object, known: Mapping[Any, object], otherwise: str) -> SpecError:
         close = get_close_matches(str(name), [key for key in known if isinstance(key, str)], n=1)
-        return self.error(f"nothing is called {name!r}", f"did you mean {close[0]}?" if close else otherwise)
+        return self._error(f"nothing is called {name!r}", f"did you mean {close[0]}?" if close else otherwise)
 
     def _refused(self, value: object) -> SpecError:
-        return self.error(
-            f"{_kind(value)} cannot go into a prompt", "insert text, numbers, or lists, dicts and rows of them"
-        )
+        mend = "insert text, numbers, or lists, dicts and rows of them"
+        return self._error(f"{_kind(value)} cannot go into a prompt", mend)
+
+    def _error(self, message: str, hint: str) -> SpecError:
+        shown = self._written if len(self._written) <= 60 else self._written[:57] + "…}}"
+        return SpecError(f"{shown}: {message}", hint)
 
 
 def _plain(value: object) -> Any:
-    """A named tuple or pandas row as a dict, a numpy scalar as Python's: told by their looks, without those libraries."""
+    """A named tuple or pandas row as a dict, a numpy scalar as Python's; told by their look, not by those libraries."""
     kind = type(value)
     if isinstance(value, tuple) and hasattr(kind, "_asdict"):
         return value._asdict()  # type: ignore[attr-defined]  # what every named tuple has
@@ -183,12 +189,5 @@ def _is_part(secret: str, text: str) -> bool:
     return len(secret) >= _SHORTEST_PART and secret in text
 
 
-def _refuse_unsendable(filled: str, secrets: Collection[str]) -> None:
-    if any(_is_part(secret, filled) for secret in secrets):
-        raise SpecError("the filled text holds a key", "keys never go into a prompt")
-    try:
-        size_bytes = len(filled.encode())
-    except UnicodeEncodeError as error:
-        raise SpecError("the filled text holds half a character (a lone surrogate)", "take it out") from error
-    if size_bytes > MOST_BYTES:
-        raise SpecError(f"the filled text has {size_bytes:,} bytes", f"at most {MOST_BYTES:,} are taken")
+def _json(value: Scalar) -> str:
+    return json.dumps(value, ensure_ascii=False)

@@ -1,10 +1,9 @@
 """One call of a provider against a server of the test's own, and the proof that it leaves nothing open."""
 
 import asyncio
-import gc
-import os
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from fault_server import FaultServer
@@ -71,7 +70,6 @@ async def nothing_left(server):
     tasks, files = asyncio.all_tasks(), open_files()
     yield
     for _ in range(200):
-        gc.collect()
         left = asyncio.all_tasks() - tasks
         if not left and not server.open_connections and open_files() <= files:
             return
@@ -80,4 +78,4 @@ async def nothing_left(server):
 
 
 def open_files():
-    return len(os.listdir("/proc/self/fd"))
+    return len(list(Path("/proc/self/fd").iterdir()))

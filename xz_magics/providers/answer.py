@@ -53,7 +53,7 @@ class Answer:
 
     def reply(self, trouble: ProviderError | None = None) -> Reply:
         """The reply that came before the end, or before `trouble`. Raises ProviderError where there is none."""
-        reply = self._whole(trouble) if self._events is None else self._streamed(trouble)
+        reply = self._streamed(trouble) if self._events is not None or self._undecided else self._whole(trouble)
         self._exchange.usage = reply.usage
         self._exchange.finish_reason = reply.finish_reason
         if not reply.text and reply.finish in {"stop", "length", "cut"}:
@@ -71,7 +71,7 @@ class Answer:
             raise trouble
         if text:
             return replace(reply, note=trouble.message if trouble else "the stream ended before it was finished")
-        if not self._begun:
+        if self._body.strip() and not self._begun:
             raise self._failures.unreadable("got a stream without any event", bytes(self._body))
         raise self._failures.cut_off()
 

@@ -142,15 +142,15 @@ def request_id(headers: Mapping[str, str]) -> str | None:
 
 
 def _kind(status: int, error: Mapping[str, Any]) -> ErrorType:
-    words = set(_words(error))
+    words = _words(error)
     message = string(error.get("message")) or ""
-    if status == 402 or words & SPENT or "credit balance is too low" in message:
+    if status == 402 or SPENT.intersection(words) or "credit balance is too low" in message:
         return "spent_account"
     if status in {401, 403}:
         return "auth"
     if status == 429:
         return "rate_limited"
-    if status in {400, 413, 422} and (TOO_LONG.search(message) or "context_length_exceeded" in words):
+    if status in {400, 413, 422} and TOO_LONG.search(" ".join(map(str, [message, *words]))):
         return "context_length"
     if 400 <= status < 500 and status not in {408, 409, 425}:
         return "bad_request"

@@ -217,12 +217,13 @@ def _proxy(endpoint: Endpoint) -> httpx.Proxy | None:
     url = proxies.get(endpoint.scheme) or proxies.get("all")
     if not url or endpoint.on_this_machine or proxy_bypass(endpoint.host):
         return None
-    try:
-        return httpx.Proxy(url if "://" in url else f"http://{url}")
-    except (ValueError, httpx.InvalidURL) as error:
+    url = url if "://" in url else f"http://{url}"
+    if not url.startswith(("http://", "https://")):
         raise ModelError(
-            "the environment names a proxy that cannot be used", "HTTPS_PROXY has the form http://host:port"
-        ) from error
+            f"the environment names a proxy of a kind that is not supported: {url.partition('://')[0]}",
+            "set HTTPS_PROXY to an http:// proxy, or add the host to NO_PROXY",
+        )
+    return httpx.Proxy(url)
 
 
 def _tracing() -> aiohttp.TraceConfig:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from xz_magics.outcomes import Outcomes, State
 from xz_magics.records import STATUSES
+from xz_magics.views.wording import dollars_words, seconds_words
 
 TOLD: tuple[State, ...] = ("running", *(status for status in STATUSES if status != "done"))
 
@@ -17,9 +18,9 @@ def progress_line(outcomes: Outcomes) -> str:
     states = [f"{outcomes.counts[state]} {state.replace('_', ' ')}" for state in TOLD if outcomes.counts[state]]
     parts = [f"{outcomes.ended} of {len(outcomes.rows)}", *states, f"{outcomes.tokens:,} tokens"]
     if outcomes.cost_usd:
-        parts.append(f"${outcomes.cost_usd:.4f}")
+        parts.append(dollars_words(outcomes.cost_usd))
     if outcomes.started_at is not None:
-        parts.append(f"{time.time() - outcomes.started_at:.1f} s")
+        parts.append(seconds_words(time.time() - outcomes.started_at))
     pause_s = (outcomes.resumes_at or 0) - time.time()
     if pause_s > 0:
         parts.append(f"rate limited, resumes in {pause_s:.0f} s")

@@ -1,7 +1,9 @@
 """The live view in a notebook: a progress bar with a Stop button, which becomes the static table at the end."""
 
 import sys
+import threading
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from typing import Any
 
 from xz_magics.outcomes import Outcomes
@@ -33,6 +35,7 @@ class NotebookView:
         self._button.on_click(lambda _: stop())
         self._box = HBox([self._bar, self._line, self._button], layout={"align_items": "center"})
         self._handle: Any = display(self._box, display_id=True)
+        threading.Thread(target=_load_what_draws_the_end, daemon=True).start()
 
     def draw(self, outcomes: Outcomes) -> None:
         self._bar.max = max(1, len(outcomes.rows))
@@ -46,6 +49,11 @@ class NotebookView:
         for part in (*self._box.children, self._box):
             part.close()
         return current_cell()
+
+
+def _load_what_draws_the_end() -> None:
+    """About a second of imports, spent while the models work and not when a person waits for the table."""
+    import_module("xz_magics.views.plots")
 
 
 def _shell() -> Any:
