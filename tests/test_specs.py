@@ -190,6 +190,8 @@ def test_options_are_checked_by_the_same_table_and_limits_become_a_quota():
         check_options({"max_token": 3})
     with pytest.raises(SpecError, match="`prompt` may not stand among the options"):
         check_options({"prompt": "x"})
+    with pytest.raises(SpecError, match="`allowed_tools` may not stand among the options"):
+        check_options({"allowed_tools": ["grep"]})
     with pytest.raises(SpecError, match="`max_executions` is written twice"):
         check_options({"max_executions": 2, "quota": {"max_executions": 1}})
 

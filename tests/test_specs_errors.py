@@ -184,6 +184,11 @@ def test_the_line_of_an_error_is_shown_with_a_caret():
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
 
 
+def test_an_error_that_knows_only_its_line_says_only_that():
+    assert str(SpecError("wrong", "mend", line=3)) == "line 3: wrong\nmend"
+    assert str(SpecError("wrong", "mend")) == "wrong\nmend"
+
+
 def test_a_form_that_is_asked_for_is_held_to():
     for text, form, message in [
         ("a: x", "json", "this is no JSON: a value should stand here"),

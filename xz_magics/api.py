@@ -74,7 +74,8 @@ async def run(
     `xz_magics.last` holds what there is.
     """
     options = {name: value for name, value in locals().items() if name != "work" and value is not None}
-    results = await launch(work, **options)
+    with session.guards.guard() as guard:
+        results = await launch(work, guard, **options)
     if results.interrupted:
         raise RunStopped(interruption(results))
     return results
@@ -90,7 +91,8 @@ def run_sync(work: Work, **options: Any) -> Results:
     loop cannot be entered again.
     """
     run_arguments.bind(work, **options)
-    results = run_here(launch(work, **options))
+    with session.guards.guard() as guard:
+        results = run_here(launch(work, guard, **options))
     if results.interrupted:
         raise RunInterrupted(interruption(results))
     return results
@@ -101,6 +103,7 @@ run_sync.__signature__ = run_arguments  # type: ignore[attr-defined]  # what hel
 
 async def launch(
     work: Work,
+    guard: Guard,
     *,
     quota: Quota | None = None,
     retries: int | None = None,
@@ -114,16 +117,15 @@ async def launch(
     **given: Any,
 ) -> Results:
     """`run` whose end by Stop is no exception: `results.interrupted` tells. `given` are options that tasks share."""
-    with session.guards.guard() as guard:
-        options = specs.check_options(given)
-        settings = _settled(session.settings, retries=retries, stream=stream)
-        opener = Opener(settings, session.local_model, base_url=base_url)
-        document = specs.read(work, form=format)
-        options["quota"] = _tightest(document.head.get("quota"), options.get("quota"), quota)
-        plan = make_plan(document, settings=settings, options=options, names=names or {}, secrets=opener.secrets())
-        providers = opener.open_all(plan.tasks, priced=_cost_is_limited(plan.quota))
-        parts = _put_together(plan, providers, settings, observers, on_result)
-        return await _see_through(*parts, providers, guard, show=show)
+    options = specs.check_options(given)
+    settings = _settled(session.settings, retries=retries, stream=stream)
+    opener = Opener(settings, session.local_model, base_url=base_url)
+    document = specs.read(work, form=format)
+    options["quota"] = _tightest(document.head.get("quota"), options.get("quota"), quota)
+    plan = make_plan(document, settings=settings, options=options, names=names or {}, secrets=opener.secrets())
+    providers = opener.open_all(plan.tasks, priced=_cost_is_limited(plan.quota))
+    parts = _put_together(plan, providers, settings, observers, on_result)
+    return await _see_through(*parts, providers, guard, show=show)
 
 
 def run_here(running: Coroutine[Any, Any, Results]) -> Results:
@@ -131,13 +133,20 @@ def run_here(running: Coroutine[Any, Any, Results]) -> Results:
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:
-        return asyncio.run(running)
+        ended: list[Results] = []
+        asyncio.run(_put_into(ended, running))
+        return ended[0]
     try:
         _allow_nesting(loop)
     except NestingError:
         running.close()
         raise
     return loop.run_until_complete(running)
+
+
+async def _put_into(ended: list[Results], running: Coroutine[Any, Any, Results]) -> None:
+    """asyncio.run makes the repr of its task's result, twice: of Results that would be the whole table."""
+    ended.append(await running)
 
 
 def interruption(results: Results) -> str:

@@ -52,8 +52,8 @@ class SpecError(XzMagicsError):
         self.source = source
 
     def __str__(self) -> str:
-        where = "" if self.line is None else f"line {self.line}, column {self.column}: "
-        shown = [f"{where}{self.message}"]
+        place = [f"{name} {at}" for name, at in (("line", self.line), ("column", self.column)) if at is not None]
+        shown = [": ".join([", ".join(place), self.message] if place else [self.message])]
         if self.source and self.column is not None:
             excerpt, at = _excerpt(self.source, self.column)
             shown += [f"    {excerpt}", f"    {' ' * at}^"]

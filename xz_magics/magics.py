@@ -12,6 +12,7 @@ from traitlets import Bool, Float, Int, TraitType, Unicode
 
 from xz_magics.config import KINDS, LIMITS, changed, with_preset
 from xz_magics.errors import RunInterrupted
+from xz_magics.interrupt import Guard
 from xz_magics.options import CellOptions, cell_help, line_help, parse_cell_line, parse_line
 
 TRAITS: Mapping[type, type[TraitType[Any, Any]]] = {str: Unicode, int: Int, float: Float, bool: Bool}
@@ -32,17 +33,25 @@ class SubagentMagics(Magics):
     @cell_magic
     def subagents(self, line: str, cell: str) -> Any:
         # Reached from code that cannot await: inside %%time or %%capture, in a function, in a loop.
-        from xz_magics.api import run_here
+        from xz_magics.session import session
 
         options = parse_cell_line(line)
-        return _print(cell_help()) if options.help else self._keep(options, run_here(self._launch(options, cell)))
+        if options.help:
+            return _print(cell_help())
+        with session.guards.guard() as guard:
+            from xz_magics.api import run_here
+
+            return self._keep(options, run_here(self._launch(options, cell, guard)))
 
     async def run_cell(self, line: str, cell: str) -> Any:
         """What an ordinary cell awaits, on the kernel's own loop."""
+        from xz_magics.session import session
+
         options = parse_cell_line(line)
         if options.help or not cell.strip():
             return _print(cell_help())
-        return self._keep(options, await self._launch(options, cell))
+        with session.guards.guard() as guard:
+            return self._keep(options, await self._launch(options, cell, guard))
 
     @no_var_expand
     @line_magic("subagents")
@@ -62,13 +71,13 @@ class SubagentMagics(Magics):
             case _:
                 return _print(line_help())
 
-    def _launch(self, options: CellOptions, cell: str) -> Any:
+    def _launch(self, options: CellOptions, cell: str, guard: Guard) -> Any:
         """The variable is unbound first: Run All cannot go on with an old table."""
         from xz_magics.api import launch
 
         if options.out is not None:
             self.shell.user_ns.pop(options.out, None)
-        return launch(cell, names=self.shell.user_ns, show=True, **options.arguments)
+        return launch(cell, guard, names=self.shell.user_ns, show=True, **options.arguments)
 
     def _keep(self, options: CellOptions, results: Any) -> Any:
         """Binds the name that was asked for, then ends the cell as the run and the options want it."""

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Generator, Mapping
 from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import replace
+from typing import cast
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
@@ -243,8 +244,9 @@ def _tracing() -> aiohttp.TraceConfig:
 
 def _pieces(response: httpx.Response) -> AsyncIterator[bytes]:
     """The body, unpacked at most once: each further packing would multiply what a few bytes can unfold to."""
-    packed = response.headers.get("content-encoding", "").strip().lower() in {"gzip", "deflate"}
-    return response.aiter_bytes() if packed else response.aiter_raw()
+    if response.headers.get("content-encoding", "").strip().lower() in {"gzip", "deflate"}:
+        return response.aiter_bytes()
+    return aiter(cast("httpx.AsyncByteStream", response.stream))
 
 
 async def _rest(pieces: AsyncIterator[bytes], timeout_s: float) -> bytes:

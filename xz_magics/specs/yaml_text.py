@@ -119,8 +119,8 @@ class _Reader:
         if not alone:
             found = _COMMENT.match(written, end)
             return InText(self._source, found.end()) if found else None
-        offset = max(written.find("#", 0, start), written.find("#", end))
-        return InText(self._source, offset) if offset >= 0 else None
+        hashes = [offset for offset in (written.find("#", 0, start), written.find("#", end)) if offset >= 0]
+        return InText(self._source, hashes[0]) if hashes else None
 
     def _begin(self, event: Event) -> InText:
         return InText(self._source, event.start_mark.index)
