@@ -5,6 +5,7 @@ import logging
 import pickle
 from datetime import datetime
 
+import aiohttp
 import httpx
 import pytest
 
@@ -180,6 +181,15 @@ async def test_every_error_of_the_transport_is_a_provider_error_with_its_cause(r
 
     assert (error.error_type, error.charge, error.__cause__) == (error_type, "nothing", raised)
     assert error.hint
+
+
+async def test_a_connection_that_takes_too_long_is_said_to():
+    slow = httpx.ConnectTimeout("x")
+    slow.__cause__ = aiohttp.ConnectionTimeoutError("x")
+
+    error = await error_of(provider_of(Recorder(slow)))
+
+    assert "no connection to api.openai.com within 15 s" in error.message
 
 
 async def test_the_exchange_hears_once_that_the_request_was_sent_and_each_piece_of_text():

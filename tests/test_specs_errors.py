@@ -1,6 +1,7 @@
 """What is wrong in a cell is told with its place, the line, a caret and the mend."""
 
 import pickle
+from fractions import Fraction
 
 import pytest
 
@@ -114,6 +115,7 @@ WRONG = [
         "this number is too large",
         "that a computer can hold",
     ),
+    (f'["x", {"9" * 350}]', 1, 7, "this number is too large", "that a computer can hold"),
     ('{"a": "b"\n "c": "d"}', 2, 2, "this is no JSON: a `,` should stand here", "mend it here"),
     # characters
     ("a\u202eb: x", 1, 1, "the label holds U+202E, which is no visible character", "take it out"),
@@ -217,6 +219,7 @@ def test_a_form_that_is_asked_for_is_held_to():
         (object(), "work: must be text", "make a str"),
         ({1: "x"}, "work: a key must be text, not int", "make a str"),
         ([], "work: there are no tasks", "write a prompt"),
+        ([Fraction(1, 2)], "work[0]: must be text, a number", "make a str"),
         ([{"prompt": "x", "seed": 10**400}], "work[0]['seed']: `seed` must be a whole number from", RANGE),
         (["x\ud800"], "work[0]: U+D800 is half a character", "write the whole character"),
         (["x" * 1_000_001], "work[0]: this text has 1,000,001 bytes", "at most 1,000,000"),

@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import logging
 import secrets
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import fields, replace
@@ -26,6 +27,8 @@ from xz_magics.records import Outcome, Quota
 from xz_magics.results import Results
 from xz_magics.session import session
 from xz_magics.views.live import NoView, view_here
+
+logger = logging.getLogger("xz_magics")
 
 LIMITS = tuple(limit.name for limit in fields(Quota))
 MOST_TASKS_WITH_TEXT_EVENTS = 64
@@ -152,7 +155,8 @@ async def _put_into(ended: list[Results], running: Coroutine[Any, Any, Results])
 def interruption(results: Results) -> str:
     """What a person is told after Stop."""
     done = sum(outcome.success for outcome in results)
-    return f"Stopped: {done} of {len(results)} tasks are done. The table is in xz_magics.last; run the cell to go on."
+    told = f"Stopped: {done} of {len(results)} tasks are done, and nothing goes on. What came is in xz_magics.last"
+    return f"{told}; to run all of it anew, run the cell again."
 
 
 def _allow_nesting(loop: asyncio.AbstractEventLoop) -> None:
@@ -233,14 +237,25 @@ async def _see_through(
         view.end(None)
         raise
     except BaseException:
-        view.end(results.bundle())
+        view.end(_drawn(results))
         raise
     finally:
         for provider in providers.values():
             await provider.aclose()
-    results.shown_in_cell = view.end(results.bundle() if show else None)
+    results.shown_in_cell = view.end(_drawn(results) if show else None)
     results.interrupted = engine.stopped or guard.stopped
     return results
+
+
+def _drawn(results: Results) -> Mapping[str, str]:
+    """A table that cannot be drawn loses nothing: the results are there all the same."""
+    try:
+        return results.bundle()
+    except Exception:
+        logger.exception("the results of run %s cannot be drawn", results.run_id)
+        return {
+            "text/plain": "The table cannot be drawn (see the log). The results are in xz_magics.last: .df, .to_json()"
+        }
 
 
 def _counting(outcomes: Outcomes, metrics: Metrics) -> Observer:

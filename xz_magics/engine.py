@@ -18,8 +18,8 @@ interrupt of a silent run is served only when the next byte comes."""
 
 FAIL_FAST_ON: frozenset[Status] = frozenset({"failed", "timed_out"})
 
-STOPPED = Ending(status="cancelled", error_type="cancelled", error="stopped by you\nrun the cell again to go on")
-CANCELLED = Ending(status="cancelled", error_type="cancelled", error="cancelled by you\nrun the cell again to do it")
+STOPPED = Ending(status="cancelled", error_type="cancelled", error="stopped by you\nrun the cell again")
+CANCELLED = Ending(status="cancelled", error_type="cancelled", error="cancelled by you\nrun the cell again")
 FAILED_FAST = Ending(
     status="cancelled", error_type="fail_fast", error="another task failed, and fail_fast is on\nmend that one first"
 )

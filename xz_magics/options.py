@@ -88,7 +88,7 @@ def _parse(parser: _Parser, line: str) -> argparse.Namespace:
 
 
 def _cell_parser() -> _Parser:
-    parser = _Parser(prog="%%subagents", add_help=False, allow_abbrev=False)
+    parser = _Parser(prog="%%subagents", add_help=False, allow_abbrev=False, formatter_class=_wide)
     add = parser.add_argument
     add("--model", metavar="NAME", help="local, openai:MODEL, anthropic:MODEL, scripted:NAME or ENDPOINT:MODEL")
     add("--system", metavar="TEXT", help="the system prompt of all tasks")
@@ -120,7 +120,7 @@ def _cell_parser() -> _Parser:
 
 
 def _line_parser() -> _Parser:
-    parser = _Parser(prog="%subagents", add_help=False, allow_abbrev=False)
+    parser = _Parser(prog="%subagents", add_help=False, allow_abbrev=False, formatter_class=_wide)
     add = parser.add_argument
     add("verb", nargs="?", choices=("quota", "metrics", "last", "help"), help="what to show")
     add("--max-executions", type=int, metavar="N", help="quota: sets the session's limit of subagents")
@@ -131,6 +131,10 @@ def _line_parser() -> _Parser:
     add("--reset", action="store_true", help="quota: forgets what was used; limits stay")
     add("-h", "--help", action="store_true", help="shows this page")
     return parser
+
+
+def _wide(prog: str) -> argparse.HelpFormatter:
+    return argparse.HelpFormatter(prog, max_help_position=26, width=118)
 
 
 def _options_of(parser: _Parser) -> str:

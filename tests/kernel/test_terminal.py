@@ -20,7 +20,7 @@ def terminal(server, tmp_path):
         "TERM": "dumb",
     }
     arguments = ["-m", "IPython", "--simple-prompt", "--no-banner", "--colors=NoColor"]
-    child = pexpect.spawn(sys.executable, arguments, env=env, encoding="utf-8", timeout=60, dimensions=(50, 200))
+    child = pexpect.spawn(sys.executable, arguments, env=env, encoding="utf-8", timeout=20, dimensions=(50, 200))
     child.expect(PROMPT)
     run(child, "%load_ext xz_magics")
     yield child
@@ -38,7 +38,7 @@ def run(child, *lines):
 
 
 def type_cell(child, *lines):
-    for line in (*lines, ""):
+    for line in (*lines, "", ""):
         child.sendline(line)
 
 

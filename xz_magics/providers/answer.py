@@ -72,11 +72,11 @@ class Answer:
         if text:
             return replace(reply, note=trouble.message if trouble else "the stream ended before it was finished")
         if self._body.strip() and not self._begun:
-            raise self._failures.unreadable("got a stream without any event", bytes(self._body))
+            raise self._failures.unreadable("got a stream without any event", self._body)
         raise self._failures.cut_off()
 
     def _whole(self, trouble: ProviderError | None) -> Reply:
-        body = bytes(self._body)
+        body = self._body
         if trouble is not None:
             if body and trouble.error_type == "network":
                 raise self._failures.unreadable("the answer broke off", body) from trouble

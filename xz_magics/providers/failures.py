@@ -95,7 +95,7 @@ class Failures:
             f"{self._endpoint.host} reported an error: {said}", self._hint(status, kind), kind, "all", status
         )
 
-    def unreadable(self, what: str, body: bytes) -> ProviderError:
+    def unreadable(self, what: str, body: bytes | bytearray) -> ProviderError:
         """An answer with status 200 that is none; `what` says why, the message quotes how it begins."""
         text = self._redact(body[:EXAMINED_BYTES].decode("utf-8", "replace"))
         if title := _page_title(text):

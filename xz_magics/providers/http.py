@@ -41,6 +41,7 @@ class _Sending:
         self.reused = False
 
 
+# aiohttp's trace hooks are told of no request of ours; the context that they run in says whose it is.
 _SENDING: ContextVar[_Sending] = ContextVar("_SENDING")
 
 

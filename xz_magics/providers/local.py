@@ -60,7 +60,10 @@ class LocalModel:
         gguf = gguf.resolve()
         with self._lock:
             child = self._children.get(gguf)
-            if child is None or not child.runs:
+            if child is not None and not child.runs:
+                child.end()
+                child = None
+            if child is None:
                 _check_machine()
                 _check_gguf(gguf)
                 child = self._children[gguf] = _Child(gguf)

@@ -12,7 +12,9 @@ import threading
 from pathlib import Path
 from typing import Any
 
-SLOTS = 8
+SLOTS = 5
+"""As many as a run has at work by default; what comes on top of that waits its turn in the server."""
+
 SLOT_TOKENS = 4096
 """Each slot has room of its own: in a room shared by all, one long prompt too many makes every request fail."""
 
@@ -57,8 +59,8 @@ def _params(xllamacpp: Any, gguf: Path, key: str) -> Any:
     params.verbosity = 2  # errors and warnings
     params.fit_params = False  # loads a second time to see what fits, and hides why a file does not load
     params.n_parallel = SLOTS
+    params.kv_unified = False
     params.n_ctx = SLOTS * SLOT_TOKENS
-    params.cache_type_k = params.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_Q8_0
     params.cont_batching = True
     params.n_batch = params.n_ubatch = BATCH_TOKENS
     params.cache_ram_mib = 0  # 8 GB of old prompts otherwise

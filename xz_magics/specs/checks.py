@@ -17,7 +17,7 @@ OWN_PARAMS = frozenset({  # what we set ourselves, by all its names, and what wo
     "temperature", "top_p", "seed", "stop", "stop_sequences",
     "tools", "tool_choice", "functions", "function_call",
 })  # fmt: skip
-KEY_MEND = "take it out: keys come from the environment, such as OPENAI_API_KEY"
+_KEY_MEND = "take it out: keys come from the environment, such as OPENAI_API_KEY"
 
 
 def text(node: Node, name: str) -> str:
@@ -41,7 +41,7 @@ def line(most: int) -> Check:
 
     def check(node: Node, name: str) -> str:
         value = text(node, name).strip(" ")
-        refuse_invisible(value, node.place, name)
+        _refuse_invisible(value, node.place, name)
         _refuse_key(node, name)
         if len(value) > most:
             raise node.error(f"{name} is {len(value):,} characters long", f"at most {most} are allowed")
@@ -50,7 +50,7 @@ def line(most: int) -> Check:
     return check
 
 
-def lines(node: Node, name: str) -> tuple[str, ...]:
+def names(node: Node, name: str) -> tuple[str, ...]:
     """A list of names."""
     if not isinstance(node.value, list):
         raise node.error(f"{name} must be a list of names, not {node}", "write it in brackets: [one, two]")
@@ -110,7 +110,12 @@ def untouched(node: Node, name: str) -> Node:  # noqa: ARG001 - all checks are c
     return node
 
 
-def refuse_invisible(value: str, place: Place, name: str) -> None:
+def refuse_key_name(name: str, place: Place) -> None:
+    if names_a_key(name):
+        raise place.error(f"{named(name)} looks like a field for a key", _KEY_MEND)
+
+
+def _refuse_invisible(value: str, place: Place, name: str) -> None:
     for char in value:
         if not char.isprintable():
             raise place.error(
@@ -119,14 +124,9 @@ def refuse_invisible(value: str, place: Place, name: str) -> None:
             )
 
 
-def refuse_key_name(name: str, place: Place) -> None:
-    if names_a_key(name):
-        raise place.error(f"{named(name)} looks like a field for a key", KEY_MEND)
-
-
 def _refuse_key(node: Node, name: str) -> None:
     if node.text is not None and holds_a_key(node.text):
-        raise node.error(f"{name} holds what looks like a key", KEY_MEND)
+        raise node.error(f"{name} holds what looks like a key", _KEY_MEND)
 
 
 def _in_range(node: Node, name: str, *, low: float, high: float, above: bool, what: str) -> float:

@@ -4,7 +4,6 @@ import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 from json import JSONDecodeError
 from typing import Any
 
@@ -135,9 +134,8 @@ def _refuse_same(label: str, place: Place, firsts: dict[str, tuple[str, Place]])
 
 
 def _warnings(head: Mapping[str, Any], specs: Sequence[Spec]) -> Iterator[str]:
-    tools = list(
-        dict.fromkeys(chain.from_iterable(f.get("allowed_tools", ()) for f in [head, *(s.fields for s in specs)]))
-    )
+    everywhere = [head, *(spec.fields for spec in specs)]
+    tools = list(dict.fromkeys(tool for fields in everywhere for tool in fields.get("allowed_tools", ())))
     if tools:
         more = ", …" if len(tools) > _MOST_SHOWN else ""
         yield f"no tools exist yet: {', '.join(tools[:_MOST_SHOWN])}{more} will not be offered to any model"

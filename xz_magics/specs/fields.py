@@ -12,7 +12,7 @@ from xz_magics.specs.checks import (
     Check,
     flag,
     line,
-    lines,
+    names,
     number,
     params,
     refuse_key_name,
@@ -101,7 +101,7 @@ FIELDS: Mapping[str, Field] = {
     "model": Field(line(200), _ANY),
     "system": Field(text, _ANY),
     "summary_prompt": Field(text, _ANY),
-    "allowed_tools": Field(lines, _TASK | _HEAD),  # its warning stands in a Document, which options have none of
+    "allowed_tools": Field(names, _TASK | _HEAD),  # its warning stands in a Document, which options have none of
     "max_turns": Field(whole(1), _ANY),
     "temperature": Field(number(0, 2), _ANY),
     "top_p": Field(number(0, 1), _ANY),

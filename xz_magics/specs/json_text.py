@@ -11,7 +11,7 @@ _SPACE = re.compile(r"[ \t\n\r]*")
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?P<fraction>(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?)")
 _NO_NUMBER = re.compile(r"-?Infinity|NaN")
 _WORDS = {"true": True, "false": False, "null": None}
-_MOST_DIGITS = 400
+_MOST_DIGITS = 300  # so many still fit a float
 _STRINGS = JSONDecoder()
 
 
@@ -111,4 +111,5 @@ def number_of(text: str, *, whole: bool) -> float:
     """The number; infinite where it is too large. -0 is a float: only that can tell it from 0."""
     if not whole or len(text) > _MOST_DIGITS:
         return float(text)
-    return int(text) or float(text) if text.startswith("-") else int(text)
+    number = int(text)
+    return -0.0 if number == 0 and text.startswith("-") else number

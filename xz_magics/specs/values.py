@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from numbers import Integral, Real
+from numbers import Integral, Rational, Real
 from typing import Any
 
 from xz_magics.records import Quota, Task
@@ -40,7 +40,7 @@ class _Reader:
             case Integral() as whole:
                 number = int(whole)
                 return Node(place=place, value=number if number.bit_length() < 1024 else float("inf"), key=key)
-            case Real() as real:
+            case Real() as real if not isinstance(real, Rational):
                 return Node(place=place, value=float(real), key=key)
             case Mapping() as entries:
                 return Node(place=place, value=self.entries(entries, path, depth), key=key)
