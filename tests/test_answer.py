@@ -194,8 +194,8 @@ def test_a_whole_reply_is_taken_whether_or_not_a_stream_was_asked_for(stream, bl
         (b"[" * 100_000, "got no JSON: "),
         (b'{"a": ' + b"9" * 5000 + b"}", "got no JSON: "),
         (b'{"object": "list"}', "got JSON that is no reply, for it has no list of choices"),
-        (b"<!DOCTYPE html><title>Sign in &amp; pay</title>", 'got an HTML page titled "Sign in & pay"'),
-        (b"\n<html><body>hi", 'got an HTML page titled ""'),
+        (b"<!DOCTYPE html><title>Sign in &amp; pay</title>", "got an HTML page titled 'Sign in & pay'"),
+        (b"\n<html><body>hi", "got an HTML page titled '(none)'"),
     ],
 )
 def test_a_body_that_is_no_reply_is_quoted(body, told):
@@ -229,6 +229,12 @@ def test_what_is_quoted_is_short_on_one_line_and_without_the_key():
     assert "\n" not in error.message
     assert "\x1b" not in error.message
     assert len(error.message) < 400
+
+
+@pytest.mark.parametrize("start", range(165, 205))
+def test_no_part_of_the_key_is_left_where_a_quotation_is_cut_off(start):
+    for body in (b"x" * start + KEY.encode(), json.dumps({"error": {"message": "x" * start + KEY}}).encode()):
+        assert KEY[:4] not in str(outcome(body, stream=False))
 
 
 @pytest.mark.parametrize(

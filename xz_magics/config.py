@@ -1,7 +1,7 @@
 """The settings and where they come from: defaults < YAML file < environment < `%config`. It alone knows the folders."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -58,6 +58,7 @@ class Settings:
     scripts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
+DEFAULTS = Settings()
 LIMITS = tuple(limit.name for limit in fields(Quota))
 TABLES = ("endpoints", "prices", "scripts")
 KINDS: Mapping[str, type] = {
@@ -80,38 +81,44 @@ KINDS: Mapping[str, type] = {
 """The settings that have one plain value; the last four are the quota's."""
 
 LEAST: Mapping[str, int] = {"max_concurrent": 1, "max_tokens": 1, "default_max_turns": 1}
+ABOVE_0 = frozenset({"timeout", "idle_timeout"})
+ASKED: Mapping[type, str] = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
 
 
 def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
     """Reads the file and the environment. Raises ConfigError: which file or variable, which key, which value."""
-    settings = Settings()
+    settings = DEFAULTS
     path = config_path(environ)
-    if path.exists():
+    if path.exists() or environ.get(f"{ENV}CONFIG"):
         settings = _with_file(settings, path)
     plain = {name: (f"{ENV}{name.upper()}", environ.get(f"{ENV}{name.upper()}")) for name in KINDS}
-    given = {name: _from_text(name, text, where) for name, (where, text) in plain.items() if text is not None}
+    given = {name: _from_text(name, text, where) for name, (where, text) in plain.items() if text}
     return changed(settings, given, "the environment")
 
 
 def changed(settings: Settings, values: Mapping[str, Any], where: str) -> Settings:
-    """The settings with some plain values changed, checked; limits go into the quota."""
+    """The settings with some plain values changed, checked; limits go into the quota. None: back to the default."""
     for name, value in values.items():
         _check(name, value, where)
     limits = {name: value for name, value in values.items() if name in LIMITS}
-    rest = {name: value for name, value in values.items() if name not in LIMITS}
+    rest = {
+        name: getattr(DEFAULTS, name) if value is None else value for name, value in values.items() if name not in LIMITS
+    }
     return replace(settings, **rest, quota=replace(settings.quota, **limits))
 
 
-def with_preset(settings: Settings, preset: str) -> Settings:
+def with_preset(settings: Settings, preset: str, where: str) -> Settings:
     """Raises ConfigError for a name that is none."""
-    if preset not in PRESETS:
-        raise ConfigError(f"no preset is called {preset!r}", f"the presets are {', '.join(PRESETS)}")
+    if not isinstance(preset, str) or preset not in PRESETS:
+        raise ConfigError(f"{where}: no preset is called {preset!r}", f"the presets are {', '.join(PRESETS)}")
     return replace(settings, **PRESETS[preset])
 
 
 def config_path(environ: Mapping[str, str] = os.environ) -> Path:
-    if f"{ENV}CONFIG" in environ:
-        return Path(environ[f"{ENV}CONFIG"]).expanduser()
+    """The file that XZ_MAGICS_CONFIG names, which must be there then; else the user's own, which need not."""
+    named = environ.get(f"{ENV}CONFIG")
+    if named:
+        return Path(named).expanduser()
     from platformdirs import user_config_path
 
     return user_config_path("xz_magics") / "config.yaml"
@@ -119,8 +126,9 @@ def config_path(environ: Mapping[str, str] = os.environ) -> Path:
 
 def cache_dir(environ: Mapping[str, str] = os.environ) -> Path:
     """Where the model's weights lie."""
-    if f"{ENV}CACHE" in environ:
-        return Path(environ[f"{ENV}CACHE"]).expanduser()
+    named = environ.get(f"{ENV}CACHE")
+    if named:
+        return Path(named).expanduser()
     from platformdirs import user_cache_path
 
     return user_cache_path("xz_magics")
@@ -128,18 +136,13 @@ def cache_dir(environ: Mapping[str, str] = os.environ) -> Path:
 
 def _with_file(settings: Settings, path: Path) -> Settings:
     content = _read_yaml(path)
-    known = {"agent", *TABLES}
-    for key in content:
-        if key not in known:
-            raise ConfigError(f"{path}: unknown key {key!r}", _suggestion(key, known))
+    _known_only(content, ("agent", *TABLES), str(path))
     agent = _mapping(content.get("agent"), path, "agent")
+    _known_only(agent, ("subagent",), f"{path}, agent")
     values = dict(_mapping(agent.get("subagent"), path, "agent.subagent"))
     if "preset" in values:
-        settings = with_preset(settings, values.pop("preset"))
-    tables = {name: _mapping(content.get(name), path, name) for name in TABLES}
-    for name, table in tables.items():
-        for entry, fields_of_it in table.items():
-            _mapping(fields_of_it, path, f"{name}.{entry}")
+        settings = with_preset(settings, values.pop("preset"), str(path))
+    tables = {name: _table(content.get(name), path, name) for name in TABLES}
     return replace(changed(settings, values, str(path)), **tables)  # type: ignore[arg-type]  # three tables, by name
 
 
@@ -147,20 +150,34 @@ def _read_yaml(path: Path) -> Mapping[str, Any]:
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
-    if path.stat().st_size > MOST_FILE_BYTES:
-        raise ConfigError(f"{path} is larger than {MOST_FILE_BYTES:,} bytes", "a configuration is a page of YAML")
     try:
-        return _mapping(YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8")), path, "the file")
-    except (YAMLError, ValueError, RecursionError) as error:
+        if path.stat().st_size > MOST_FILE_BYTES:
+            raise ConfigError(f"{path} is larger than {MOST_FILE_BYTES:,} bytes", "a configuration is a page of YAML")
+        content = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}", "mend or unset XZ_MAGICS_CONFIG") from error
+    except (YAMLError, ArithmeticError, AssertionError, LookupError, RecursionError, TypeError, ValueError) as error:
+        # ruamel lets other errors than its own through: a broken directive or tag is enough.
         raise ConfigError(f"{path} is no YAML: {error}", "mend the file, or move it away") from error
+    return _mapping(content, path, "the file")
+
+
+def _table(value: Any, path: Path, name: str) -> Mapping[str, Mapping[str, Any]]:
+    return {str(key): _mapping(entry, path, f"{name}.{key}") for key, entry in _mapping(value, path, name).items()}
 
 
 def _mapping(value: Any, path: Path, key: str) -> Mapping[str, Any]:
     if value is None:
         return {}
     if not isinstance(value, Mapping):
-        raise ConfigError(f"{path}: {key} is {value!r}", "give names and values, as `name: value` lines")
+        raise ConfigError(f"{path}: {key} is no mapping", "give names and values, as `name: value` lines")
     return value
+
+
+def _known_only(content: Mapping[str, Any], known: Iterable[str], where: str) -> None:
+    for key in content:
+        if key not in known:
+            raise ConfigError(f"{where}: unknown key {key!r}", _suggestion(key, known))
 
 
 def _check(name: str, value: Any, where: str) -> None:
@@ -169,13 +186,12 @@ def _check(name: str, value: Any, where: str) -> None:
     if value is None:
         return
     kind, least = KINDS[name], LEAST.get(name, 0)
-    kinds = (int, float) if kind is float else (kind,)
-    fine = isinstance(value, kinds) and (kind is bool or not isinstance(value, bool))
+    fine = isinstance(value, (int, float) if kind is float else kind) and (kind is bool or not isinstance(value, bool))
     if fine and kind in {int, float}:
-        fine = least <= value <= 2**53
+        fine = least <= value <= 2**53 and not (name in ABOVE_0 and value == 0)
     if not fine:
-        asked = f"a {kind.__name__}" + (f" from {least} up" if kind in {int, float} else "")
-        raise ConfigError(f"{where}: {name} is {value!r}", f"give {asked}")
+        span = "" if kind in {str, bool} else " above 0" if name in ABOVE_0 else f" from {least} up"
+        raise ConfigError(f"{where}: {name} is {value!r}", f"give {ASKED[kind]}{span}")
 
 
 def _from_text(name: str, text: str, where: str) -> Any:
@@ -183,14 +199,14 @@ def _from_text(name: str, text: str, where: str) -> Any:
     if kind is bool:
         words = {"true": True, "1": True, "false": False, "0": False}
         if text.lower() not in words:
-            raise ConfigError(f"{where} is {text!r}", "give true or false")
+            raise ConfigError(f"{where} is {text!r}", f"give {ASKED[kind]}")
         return words[text.lower()]
     try:
         return kind(text)
     except ValueError as error:
-        raise ConfigError(f"{where} is {text!r}", f"give a {kind.__name__}") from error
+        raise ConfigError(f"{where} is {text!r}", f"give {ASKED[kind]}") from error
 
 
-def _suggestion(name: str, known: Any) -> str:
+def _suggestion(name: object, known: Iterable[str]) -> str:
     close = get_close_matches(str(name), list(known), n=1)
     return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(sorted(known))}"

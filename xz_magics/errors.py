@@ -89,16 +89,14 @@ class ProviderError(XzMagicsError):
         status: int | None = None,
         retry_after_s: float | None = None,
         should_retry: bool | None = None,  # noqa: FBT001 - see above
-        reused_connection: bool = False,  # noqa: FBT001, FBT002 - see above
     ) -> None:
         super().__init__(message, hint)
-        self.args = (message, hint, error_type, charge, status, retry_after_s, should_retry, reused_connection)
+        self.args = (message, hint, error_type, charge, status, retry_after_s, should_retry)
         self.error_type: ErrorType = error_type
         self.charge: Charge = charge
         self.status = status
         self.retry_after_s = retry_after_s
         self.should_retry = should_retry
-        self.reused_connection = reused_connection
 
 
 class TasksFailed(XzMagicsError):  # noqa: N818 - says what happened, not that it is an error

@@ -19,7 +19,7 @@ logger = logging.getLogger("xz_magics")
 ENDINGS: dict[Finish, tuple[Status, ErrorType | None, str | None]] = {
     "stop": ("done", None, None),
     "length": ("incomplete", "length", "the answer was cut at max_tokens = {max_tokens}\nraise `max_tokens`"),
-    "cut": ("incomplete", "cut", "the stream broke off; this is the answer's beginning\nrun the task again"),
+    "cut": ("incomplete", "cut", "the answer is cut: {why}\nrun the task again"),
     "refused": ("refused", "refused", "the model or its provider's filter refused to answer\nreword the prompt"),
     "tool_calls": ("failed", "tool_protocol", "the model asked for a tool, and none was granted\nreword the prompt"),
 }
@@ -113,7 +113,7 @@ class Subagent:
 
     def _ending_of(self, reply: Reply) -> Ending:
         status, error_type, error = ENDINGS[reply.finish]
-        told = None if error is None else error.format(max_tokens=self.task.max_tokens)
+        told = None if error is None else error.format(max_tokens=self.task.max_tokens, why=reply.note or "")
         return Ending(status=status, error_type=error_type, error=told, finish_reason=reply.finish_reason)
 
     @staticmethod

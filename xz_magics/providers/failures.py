@@ -65,17 +65,19 @@ class Failures:
 
     def refused(self, status: int, headers: Mapping[str, str], body: bytes, *, now: float) -> ProviderError:
         """An answer with a status from 300 on; `now` in seconds since the epoch."""
-        text = self._redact(body.decode("utf-8", "replace"))
+        text = body.decode("utf-8", "replace")
         error = _error_in(text)
         named = request_id(headers)
-        said = _said(error, text)
+        said = self._said(error) or self._quoted(text)
+        if title := _page_title(text):
+            said = f"an HTML page titled {self._quoted(title)!r}"
         if status < 400:
             said = f"it redirects to {_host_of(headers.get('location', ''))}, which is not followed"
         told = f"{self._endpoint.host} answered {_phrase(status)}" + (f": {said}" if said else "")
         kind = _kind(status, error)
         wish = headers.get("x-should-retry", "").lower()
         return ProviderError(
-            told + (f" (request {_quoted(named)})" if named else ""),
+            told + (f" (request {self._quoted(named)})" if named else ""),
             self._hint(status, kind),
             kind,
             "all" if status >= 500 and status not in UNBILLED_SERVER_ERRORS else "nothing",
@@ -90,20 +92,20 @@ class Failures:
         status = next((word for word in words if isinstance(word, int) and 400 <= word < 600), None)
         status = status or next((STATUS_OF[word] for word in words if isinstance(word, str) and word in STATUS_OF), 500)
         kind = _kind(status, mapping(error))
-        said = self._redact(_said(error, "") or "it does not say which")
+        said = self._said(error) or "it does not say which"
         return ProviderError(
             f"{self._endpoint.host} reported an error: {said}", self._hint(status, kind), kind, "all", status
         )
 
     def unreadable(self, what: str, body: bytes | bytearray) -> ProviderError:
         """An answer with status 200 that is none; `what` says why, the message quotes how it begins."""
-        text = self._redact(body[:EXAMINED_BYTES].decode("utf-8", "replace"))
+        text = body[:EXAMINED_BYTES].decode("utf-8", "replace")
         if title := _page_title(text):
             return self.bad(
-                f"got an HTML page titled {title} instead of an answer",
+                f"got an HTML page titled {self._quoted(title)!r} instead of an answer",
                 "a proxy, a login page or a wrong base URL answers there",
             )
-        return self.bad(f"{what}: {_quoted(text)!r}" if text.strip() else what)
+        return self.bad(f"{what}: {self._quoted(text)!r}" if text.strip() else what)
 
     def bad(self, what: str, hint: str = "", *, should_retry: bool | None = None) -> ProviderError:
         hint = hint or "check that the base URL belongs to an API of this kind"
@@ -119,11 +121,20 @@ class Failures:
 
     def empty(self, reply: Reply) -> ProviderError:
         told = f"{self._endpoint.host} sent an answer without text"
-        told += f" (finish reason: {_quoted(reply.finish_reason)})" if reply.finish_reason else ""
+        told += f" (finish reason: {self._quoted(reply.finish_reason)})" if reply.finish_reason else ""
         hint = "ask in other words, or take another model"
         if reply.finish == "length":
             hint = "raise max_tokens: a model that thinks before it answers uses it up before any text"
         return ProviderError(told, hint, "empty_answer", "all")
+
+    def _said(self, error: Any) -> str:
+        return self._quoted(error if isinstance(error, str) else string(mapping(error).get("message")) or "")
+
+    def _quoted(self, text: str) -> str:
+        """One line of at most QUOTED_CHARS printable characters, without the key."""
+        words = " ".join(self._redact(text[:EXAMINED_BYTES]).split())
+        line = "".join(char if char.isprintable() else "\ufffd" for char in words[: QUOTED_CHARS + 1])
+        return line if len(line) <= QUOTED_CHARS else line[:QUOTED_CHARS] + "…"
 
     def _hint(self, status: int, kind: ErrorType) -> str:
         key_env = self._endpoint.key_env
@@ -180,27 +191,12 @@ def _error_in(text: str) -> dict[str, Any]:
     return {"message": error} if isinstance(error, str) else mapping(error)
 
 
-def _said(error: Any, text: str) -> str:
-    message = error if isinstance(error, str) else string(mapping(error).get("message"))
-    if message:
-        return _quoted(message)
-    if title := _page_title(text):
-        return f"an HTML page titled {title}"
-    return _quoted(text)
-
-
 def _page_title(text: str) -> str:
-    """The title of an HTML page in quotes; empty where the text is no page."""
+    """The title of an HTML page, or what it is where it has none; empty where the text is no page."""
     if not re.match(r"\s*(<!doctype html|<html|<head|<!--)", text, re.IGNORECASE):
         return ""
-    found = re.search(r"<title[^>]{0,200}>([^<]{0,500})", text, re.IGNORECASE)
-    return f'"{_quoted(html.unescape(found[1])) if found else ""}"'
-
-
-def _quoted(text: str) -> str:
-    """One line of at most QUOTED_CHARS printable characters."""
-    line = "".join(char if char.isprintable() else "\ufffd" for char in " ".join(text[: 8 * QUOTED_CHARS].split()))
-    return line if len(line) <= QUOTED_CHARS else line[:QUOTED_CHARS] + "…"
+    found = re.search(r"<title[^>]{0,200}>([^<]{1,500})", text, re.IGNORECASE)
+    return html.unescape(found[1]) if found else "(none)"
 
 
 def _phrase(status: int) -> str:
@@ -212,4 +208,4 @@ def _phrase(status: int) -> str:
 
 def _host_of(location: str) -> str:
     found = re.match(r"(?:[a-z]+:)?//(?:[^/@]*@)?([^/?#]+)", location, re.IGNORECASE)
-    return _quoted(found[1]) if found else "elsewhere on the same host"
+    return found[1][:QUOTED_CHARS] if found else "elsewhere on the same host"

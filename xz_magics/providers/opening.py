@@ -98,9 +98,11 @@ class Opener:
         known = {**MAKERS, **self._endpoints}
         if kind not in known:
             names = ["local", "scripted", *known]
-            close = get_close_matches(kind, names, n=1)
+            close = get_close_matches(kind, names, n=1, cutoff=0.75)
             mend = (
-                f"did you mean {close[0]}:{model_id}?" if close else f"write PROVIDER:MODEL; there are {_listed(names)}"
+                f"did you mean {close[0]}:{model_id}?"
+                if close
+                else f"write PROVIDER:{model_id or name}; there are {_listed(names)}"
             )
             raise ModelError(f"no provider is called {kind!r}, in the model {name!r}", mend)
         if not model_id:
@@ -139,9 +141,14 @@ class Opener:
         wire = "openai" if kind == "local" else self._endpoints[kind].wire if kind in self._endpoints else kind
         if wire not in WIRES:
             return
-        missing = [name for name in sorted(WIRES[wire]().unsupported) if getattr(task, name) not in {None, ()}]
+        wanted = WIRES[wire]()
+        missing = [name for name in sorted(wanted.unsupported) if getattr(task, name) not in {None, ()}]
         if missing:
             raise ModelError(f"task {task.label!r}: {task.model} knows no {missing[0]!r}", f"leave {missing[0]} out")
+        ours = sorted(wanted.reserved & set(task.params))
+        if ours:
+            told = f"task {task.label!r}: params hold {ours[0]!r}, which is not passed on"
+            raise ModelError(told, f"take {ours[0]} out: the run itself decides it, or a field of its own does")
 
 
 def _endpoint(name: str, written: Mapping[str, Any]) -> Endpoint:

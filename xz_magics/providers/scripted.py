@@ -81,7 +81,8 @@ class ScriptedProvider:
             await asyncio.sleep(step.latency_s / len(pieces))
             exchange.add_text(piece)
         if step.cut is not None:
-            return Reply(text=exchange.text, finish="cut", finish_reason=None, usage=None, model=self.model)
+            told = "the script breaks it off"
+            return Reply(text=exchange.text, finish="cut", finish_reason=None, usage=None, model=self.model, note=told)
         usage = Usage(
             input_tokens=_given(step.input_tokens, sum(len(m.content.split()) for m in request.messages)),
             output_tokens=min(_given(step.output_tokens, len(step.answer.split())), request.max_tokens),
