@@ -1,7 +1,8 @@
 """A server of the OpenAI wire with a fixed latency, which counts what reaches it: `python latency_server.py`.
 
 Prints its port as the first line. POST /v1/chat/completions answers after --latency seconds, streamed in --chunks
-pieces where asked for; a prompt may name its own: "latency=2 chunks=40", or "status=503". GET /seen tells what has arrived so far.
+pieces where asked for; a prompt may name its own: "latency=2 chunks=40", or "status=503". GET /seen tells what has
+arrived so far.
 """
 
 import argparse
@@ -41,7 +42,7 @@ async def _answer(request: web.Request, body: dict) -> web.StreamResponse:
     latency_s = float(wishes.get("latency", request.app["latency_s"]))
     chunks = int(wishes.get("chunks", request.app["chunks"]))
     if "status" in wishes:
-        return web.json_response({"error": {"message": "as asked"}}, status=int(wishes["status"]))
+        return web.json_response({"error": {"message": f"as asked: {prompt}"}}, status=int(wishes["status"]))
     if not body.get("stream"):
         await asyncio.sleep(latency_s)
         message = {"role": "assistant", "content": "word " * chunks}

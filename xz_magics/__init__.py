@@ -21,7 +21,7 @@ if TYPE_CHECKING:
         XzMagicsError,
     )
     from xz_magics.quotas import Tracker
-    from xz_magics.records import Outcome, Quota, Turn, Usage
+    from xz_magics.records import Outcome, Quota, Task, Turn, Usage
     from xz_magics.results import Results
 
     last: Results | None
@@ -41,6 +41,7 @@ __all__ = [
     "RunInterrupted",
     "RunStopped",
     "SpecError",
+    "Task",
     "TasksFailed",
     "Turn",
     "Usage",
@@ -52,7 +53,7 @@ __all__ = [
 ]
 
 _HOMES = {"run": "api", "run_sync": "api", "Results": "results", "last": "session", "quota": "session"}
-_HOMES |= dict.fromkeys(("Outcome", "Quota", "Turn", "Usage"), "records")
+_HOMES |= dict.fromkeys(("Outcome", "Quota", "Task", "Turn", "Usage"), "records")
 
 
 def load_ipython_extension(shell: Any) -> None:

@@ -10,10 +10,10 @@ from typing import Any
 
 from xz_magics import specs
 from xz_magics.agent import Surroundings
-from xz_magics.config import Settings
+from xz_magics.config import Settings, changed
 from xz_magics.engine import Run
 from xz_magics.errors import NestingError, RunInterrupted, RunStopped, XzMagicsError
-from xz_magics.events import Observer, Stamped, Stream, TaskEnded, TaskStarted
+from xz_magics.events import Observer, RunStarted, Stamped, Stream, TaskEnded, TaskStarted
 from xz_magics.interrupt import Guard
 from xz_magics.metrics import Metrics
 from xz_magics.outcomes import Outcomes
@@ -23,7 +23,7 @@ from xz_magics.providers import Provider
 from xz_magics.providers.local import installed
 from xz_magics.providers.opening import Opener
 from xz_magics.quotas import check_quota
-from xz_magics.records import Outcome, Quota
+from xz_magics.records import Outcome, Quota, Task
 from xz_magics.results import Results
 from xz_magics.session import session
 from xz_magics.views.live import NoView, view_here
@@ -33,7 +33,7 @@ logger = logging.getLogger("xz_magics")
 LIMITS = tuple(limit.name for limit in fields(Quota))
 MOST_TASKS_WITH_TEXT_EVENTS = 64
 
-Work = str | Mapping[str, Any] | Sequence[str | Mapping[str, Any]]
+Work = str | Mapping[str, Any] | Sequence[str | Mapping[str, Any] | Task]
 
 
 async def run(
@@ -69,9 +69,9 @@ async def run(
 ) -> Results:
     """Runs tasks concurrently as language-model subagents and returns their Results.
 
-    `work` is a spec text, a dict, or a list of prompts or dicts. The other arguments are the options of `%%subagents`;
-    times are seconds, costs US dollars. `names` are what `{{name}}` in a prompt may use. `observers` are called with
-    each stamped event; `on_result` with each Outcome. A task's failure is a row, not an exception.
+    `work` is a spec text, a dict, or a list of prompts, dicts or Tasks. The other arguments are the options of
+    `%%subagents`; times are seconds, costs US dollars. `names` are what `{{name}}` in a prompt may use. `observers` are
+    called with each stamped event; `on_result` with each Outcome. A task's failure is a row, not an exception.
 
     Raises SpecError, ConfigError or ModelError before anything is sent, and RunStopped when Stop was pressed: then
     `xz_magics.last` holds what there is.
@@ -169,12 +169,9 @@ def _allow_nesting(loop: asyncio.AbstractEventLoop) -> None:
 
 
 def _settled(settings: Settings, *, retries: int | None, stream: bool | None) -> Settings:
-    return replace(
-        settings,
-        model=settings.model or ("local" if installed() else None),
-        retries=settings.retries if retries is None else retries,
-        stream=settings.stream if stream is None else stream,
-    )
+    given = {name: value for name, value in (("retries", retries), ("stream", stream)) if value is not None}
+    model = settings.model or ("local" if installed() else None)
+    return changed(replace(settings, model=model), given, "the options")
 
 
 def _tightest(*quotas: Quota | None) -> Quota:
@@ -199,9 +196,14 @@ def _put_together(
 ) -> tuple[Run, Results, Outcomes]:
     """The engine, what it tells, and the Results that hear it; nothing runs yet."""
     outcomes, metrics, run_id = Outcomes(), Metrics(), secrets.token_hex(6)
+
+    def remember(stamped: Stamped) -> None:
+        if isinstance(stamped.event, RunStarted):  # until then the results before are worth more
+            session.last, session.last_tracker = results, around.tracker
+
     counting = [_counting(outcomes, metrics), _counting(outcomes, session.metrics)]
     telling = [] if on_result is None else [_telling(outcomes, on_result)]
-    events = Stream(run_id, critical=[outcomes], observers=[*counting, *telling, *observers])
+    events = Stream(run_id, critical=[outcomes], observers=[remember, *counting, *telling, *observers])
     around = Surroundings(
         tracker=session.quota.child(plan.quota),
         gates=Gates(),
@@ -221,7 +223,6 @@ def _put_together(
         cancel=engine.cancel,
         warnings=plan.warnings + tuple(dict.fromkeys(p.note for p in providers.values() if p.note)),
     )
-    session.last, session.last_tracker = results, around.tracker
     return engine, results, outcomes
 
 

@@ -91,9 +91,11 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
     path = config_path(environ)
     if path.exists() or environ.get(f"{ENV}CONFIG"):
         settings = _with_file(settings, path)
-    plain = {name: (f"{ENV}{name.upper()}", environ.get(f"{ENV}{name.upper()}")) for name in KINDS}
-    given = {name: _from_text(name, text, where) for name, (where, text) in plain.items() if text}
-    return changed(settings, given, "the environment")
+    for name in KINDS:
+        where = f"{ENV}{name.upper()}"
+        if text := environ.get(where):
+            settings = changed(settings, {name: _from_text(name, text, where)}, where)
+    return settings
 
 
 def changed(settings: Settings, values: Mapping[str, Any], where: str) -> Settings:
@@ -102,12 +104,14 @@ def changed(settings: Settings, values: Mapping[str, Any], where: str) -> Settin
         _check(name, value, where)
     limits = {name: value for name, value in values.items() if name in LIMITS}
     rest = {
-        name: getattr(DEFAULTS, name) if value is None else value for name, value in values.items() if name not in LIMITS
+        name: getattr(DEFAULTS, name) if value is None else value
+        for name, value in values.items()
+        if name not in LIMITS
     }
     return replace(settings, **rest, quota=replace(settings.quota, **limits))
 
 
-def with_preset(settings: Settings, preset: str, where: str) -> Settings:
+def with_preset(settings: Settings, preset: Any, where: str) -> Settings:
     """Raises ConfigError for a name that is none."""
     if not isinstance(preset, str) or preset not in PRESETS:
         raise ConfigError(f"{where}: no preset is called {preset!r}", f"the presets are {', '.join(PRESETS)}")
@@ -155,10 +159,11 @@ def _read_yaml(path: Path) -> Mapping[str, Any]:
             raise ConfigError(f"{path} is larger than {MOST_FILE_BYTES:,} bytes", "a configuration is a page of YAML")
         content = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}", "mend or unset XZ_MAGICS_CONFIG") from error
-    except (YAMLError, ArithmeticError, AssertionError, LookupError, RecursionError, TypeError, ValueError) as error:
-        # ruamel lets other errors than its own through: a broken directive or tag is enough.
-        raise ConfigError(f"{path} is no YAML: {error}", "mend the file, or move it away") from error
+        raise ConfigError(f"{path} cannot be read: {error.strerror}", "name another in XZ_MAGICS_CONFIG") from error
+    except (YAMLError, AssertionError, RecursionError, TypeError, ValueError) as error:  # ruamel raises all of these
+        mark = getattr(error, "problem_mark", None)
+        told = str(error).partition("\n")[0] if mark is None else f"{error.problem}, in line {mark.line + 1}"  # type: ignore[union-attr]  # what a marked error has
+        raise ConfigError(f"{path} is no YAML: {told}", "mend the file, or move it away") from error
     return _mapping(content, path, "the file")
 
 

@@ -50,6 +50,8 @@ class Run:
         self._opening: asyncio.Task[None] | None = None
         self._slots = asyncio.Semaphore(max_concurrent)
         self._ready_at = 0.0
+        self._planned = False
+        self._cancelled_early: list[str] = []
 
     @property
     def stopped(self) -> bool:
@@ -68,6 +70,9 @@ class Run:
         for task in self._tasks.values():
             around.emit(TaskPlanned(task=task))
         self._ready_at = around.clock()
+        self._planned = True
+        for label in self._cancelled_early:
+            self._cancel_one(label)
         try:
             with around.tracker.working(above=False):
                 await self._work()
@@ -96,6 +101,7 @@ class Run:
                 await asyncio.wait({self._opening})
             finally:
                 self._opening.cancel()
+                await asyncio.wait({self._opening})
         if not self._opening.cancelled():
             self._opening.result()
 
@@ -161,7 +167,9 @@ class Run:
             subagent.cancel(ending)
 
     def _cancel_one(self, label: str) -> None:
-        if label in self._running:
+        if not self._planned:
+            self._cancelled_early.append(label)
+        elif label in self._running:
             self._running[label].cancel(CANCELLED)
         elif label in self._waiting:
             del self._waiting[label]

@@ -179,7 +179,7 @@ def to_json(value: Any) -> Any:
 
 
 def from_json(value: Any) -> Any:
-    """The inverse of `to_json`; raises XzMagicsError for a class that is none of ours."""
+    """The inverse of `to_json`; raises XzMagicsError for a class or a field that is none of ours."""
     if isinstance(value, list):
         return tuple(from_json(item) for item in value)
     if not isinstance(value, dict):
@@ -189,4 +189,7 @@ def from_json(value: Any) -> Any:
     cls = _CLASSES.get(value.get("@", ""))
     if cls is None:
         raise XzMagicsError(f"no event is called {value.get('@')!r}", "another program or version wrote it")
-    return cls(**{name: from_json(item) for name, item in value.items() if name != "@"})
+    try:
+        return cls(**{name: from_json(item) for name, item in value.items() if name != "@"})
+    except TypeError as error:
+        raise XzMagicsError(f"this is no {cls.__name__}: {error}", "another program or version wrote it") from error

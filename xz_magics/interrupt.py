@@ -43,15 +43,15 @@ class Guards:
         if threading.current_thread() is not threading.main_thread():
             yield guard
             return
-        if not self._guards:
-            self._before = signal.signal(signal.SIGINT, self._stop_all)
-        self._guards.append(guard)
+        self._guards.append(guard)  # before the handler is set, and removed after: no Stop finds nobody to hear it
         try:
+            if len(self._guards) == 1:
+                self._before = signal.signal(signal.SIGINT, self._stop_all)
             yield guard
         finally:
-            self._guards.remove(guard)
-            if not self._guards:
+            if len(self._guards) == 1:
                 signal.signal(signal.SIGINT, self._before)
+            self._guards.remove(guard)
 
     def _stop_all(self, *_: object) -> None:
         for guard in tuple(self._guards):

@@ -8,10 +8,10 @@ from IPython.core.async_helpers import _asyncio_runner
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.magic import Magics, cell_magic, line_magic, magics_class, no_var_expand
 from IPython.display import display
-from traitlets import Bool, Float, Int, TraitType, Unicode
+from traitlets import Bool, Float, Int, TraitError, TraitType, Unicode, validate
 
-from xz_magics.config import KINDS, LIMITS, changed, with_preset
-from xz_magics.errors import RunInterrupted
+from xz_magics.config import DEFAULTS, KINDS, LIMITS, changed, with_preset
+from xz_magics.errors import ConfigError, RunInterrupted
 from xz_magics.interrupt import Guard
 from xz_magics.options import CellOptions, cell_help, line_help, parse_cell_line, parse_line
 
@@ -25,9 +25,10 @@ class SubagentMagics(Magics):
     """The settings of this kernel: %config SubagentMagics.NAME = VALUE. They win over the file and the environment."""
 
     def __init__(self, shell: InteractiveShell) -> None:
-        super().__init__(shell)
+        # First of all, for what stands in ipython_config.py is given to the traits that are there.
         self.add_traits(**{name: _trait(name) for name in KINDS})
-        self.observe(lambda _: self._apply_config(), names=list(KINDS))
+        self.observe(self._apply_config, names=list(KINDS))
+        super().__init__(shell)
 
     @no_var_expand
     @cell_magic
@@ -62,7 +63,10 @@ class SubagentMagics(Magics):
         verb, arguments = parse_line(line)
         match verb:
             case "quota":
-                return _quota(arguments)
+                _change_quota(arguments)
+                self._show_config()
+                last = [] if session.last_tracker is None else session.last_tracker.uses()
+                return frames.quota_frame([*session.quota.uses(), *last])
             case "metrics":
                 display(frames.metrics_frame(session.metrics))
                 return frames.spawn_frame(session.metrics)
@@ -91,11 +95,26 @@ class SubagentMagics(Magics):
             raise RunInterrupted(interruption(results))
         return results.raise_for_failures() if options.check else results
 
-    def _apply_config(self) -> None:
+    @validate(*KINDS)
+    def _checked(self, proposal: Any) -> Any:
+        try:
+            changed(DEFAULTS, {proposal.trait.name: proposal.value}, "%config SubagentMagics")
+        except ConfigError as error:
+            raise TraitError(str(error)) from error
+        return proposal.value
+
+    def _apply_config(self, change: Any) -> None:
         from xz_magics.session import session
 
-        values = {name: getattr(self, name) for name in KINDS if getattr(self, name) is not None}
-        session.settings = changed(session.settings, values, "%config SubagentMagics")
+        session.settings = changed(session.settings, {change.name: change.new}, "%config SubagentMagics")
+
+    def _show_config(self) -> None:
+        """What `%subagents quota` has changed: a trait that keeps its old value would not notice being set to it."""
+        from xz_magics.session import session
+
+        settings = session.settings
+        for name in KINDS:
+            setattr(self, name, getattr(settings.quota if name in LIMITS else settings, name))
 
 
 SubagentMagics.subagents.__doc__ = cell_help()  # what `%%subagents?` shows
@@ -147,19 +166,16 @@ class _Awaiting:
         return True
 
 
-def _quota(arguments: Mapping[str, Any]) -> Any:
-    from xz_magics import frames
+def _change_quota(arguments: Mapping[str, Any]) -> None:
     from xz_magics.session import session
 
     settings = session.settings
     if "preset" in arguments:
-        settings = with_preset(settings, arguments["preset"])
+        settings = with_preset(settings, arguments["preset"], "--preset")
     limits = {name: value for name, value in arguments.items() if name in LIMITS}
     session.settings = changed(settings, limits, "%subagents quota")
     if arguments.get("reset"):
         session.quota.reset()
-    last = [] if session.last_tracker is None else session.last_tracker.uses()
-    return frames.quota_frame([*session.quota.uses(), *last])
 
 
 def _print(text: str) -> None:

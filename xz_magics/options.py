@@ -65,7 +65,7 @@ def parse_line(line: str) -> tuple[str, dict[str, Any]]:
     given = vars(_parse(parser, line))
     asks = given.pop("help")
     verb = given.pop("verb") or "help"
-    arguments = {name: value for name, value in given.items() if value not in {None, False}}
+    arguments = {name: value for name, value in given.items() if value is not None and value is not False}
     if arguments and verb != "quota" and not asks:
         raise SpecError(f"%subagents {verb} takes no options", "see %subagents --help")
     return "help" if asks else verb, arguments

@@ -102,7 +102,7 @@ def _filled(task: Task, spec: Spec, names: Mapping[str, object], secrets: Collec
         return fill(text, names, secrets=secrets) if "{{" in text else text
 
     try:
-        return replace(
+        complete = replace(
             task,
             prompt=filled(task.prompt),
             system=task.system and filled(task.system),
@@ -110,3 +110,7 @@ def _filled(task: Task, spec: Spec, names: Mapping[str, object], secrets: Collec
         )
     except SpecError as error:
         raise SpecError(f"task {task.label!r}: {error.message}", error.hint, line=spec.line) from error
+    if not complete.prompt.strip():
+        told = f"task {task.label!r}: the prompt is empty once its templates are filled in"
+        raise SpecError(told, "give a value to what they insert", line=spec.line)
+    return complete

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from functools import lru_cache
-from typing import Protocol
+from typing import Any, Protocol
 
+from xz_magics.errors import ConfigError
 from xz_magics.records import Usage
 
 PER_MILLION = Decimal(1_000_000)
@@ -56,9 +57,8 @@ class TablePrice:
         return self._total(usage.input_tokens, usage.output_tokens, usage.cache_read_tokens, usage.cache_write_tokens)
 
     def worst(self, input_tokens: int, output_tokens: int) -> Decimal:
-        return max(
-            self._total(input_tokens, output_tokens, 0, 0), self._total(input_tokens, output_tokens, 0, input_tokens)
-        )
+        cached = ((0, 0), (input_tokens, 0), (0, input_tokens))
+        return max(self._total(input_tokens, output_tokens, read, write) for read, write in cached)
 
     def _total(self, tokens_in: int, tokens_out: int, read: int, write: int) -> Decimal:
         from genai_prices import Usage as TableUsage, calc_price
@@ -69,16 +69,30 @@ class TablePrice:
         return calc_price(usage, self._model, provider_id=self._provider).total_price
 
 
-@lru_cache(maxsize=256)
-def _listed(provider: str, model: str) -> TablePrice | None:
-    price = TablePrice(provider, model)
-    try:
-        price.worst(1, 1)
-    except LookupError:
-        return None
-    return price
-
-
 def price_of(provider: str, model: str, own: Mapping[str, FlatPrice]) -> Price | None:
     """The price of "provider:model": the user's own table first, then genai-prices'; None is unpriced."""
     return own.get(f"{provider}:{model}") or _listed(provider, model)
+
+
+def flat_price(written: Mapping[str, Any], where: str) -> FlatPrice:
+    """From {input, output, cache_read, cache_write}, in dollars per million tokens. Raises ConfigError."""
+    try:
+        usd = {f"{name}_usd": Decimal(str(value)) for name, value in written.items()}
+        fine = all(value.is_finite() and value >= 0 for value in usd.values())
+        price = FlatPrice(**usd)
+    except (AttributeError, TypeError, InvalidOperation):
+        fine = False
+    if not fine:
+        mend = "give dollars per million tokens: {input: 1.0, output: 2.0, cache_read: 0.1, cache_write: 1.2}"
+        raise ConfigError(f"the price of {where} is {written!r}", mend)
+    return price
+
+
+@lru_cache(maxsize=256)
+def _listed(provider: str, model: str) -> TablePrice | None:
+    """None also for what the table knows without a price per token: unknown is never 0."""
+    price = TablePrice(provider, model)
+    try:
+        return price if price.worst(1, 1) else None
+    except LookupError:
+        return None

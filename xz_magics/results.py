@@ -113,7 +113,8 @@ class Results:
 
     def to_json(self, *, indent: int | None = None) -> str:
         """The outcomes as JSON text; `failed` counts whatever is not done."""
-        return json.dumps(self.to_dict(), indent=indent, ensure_ascii=False)
+        text = json.dumps(self.to_dict(), indent=indent, ensure_ascii=False)
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")  # half characters fit into no file
 
     def to_dict(self) -> dict[str, Any]:
         outcomes = self.outcomes

@@ -14,7 +14,7 @@ WORKERS = 40
 LONGEST_S = 0.012
 
 
-@pytest.mark.parametrize(("calls_each", "keep_alive"), [(50, True), (10, False)])
+@pytest.mark.parametrize(("calls_each", "keep_alive"), [(200, True), (10, False)])
 async def test_after_a_storm_of_cancelled_calls_all_calls_succeed_and_nothing_is_left(calls_each, keep_alive):
     chance = random.Random(7)
     cancelled = 0

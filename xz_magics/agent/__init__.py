@@ -23,6 +23,7 @@ ENDINGS: dict[Finish, tuple[Status, ErrorType | None, str | None]] = {
     "refused": ("refused", "refused", "the model or its provider's filter refused to answer\nreword the prompt"),
     "tool_calls": ("failed", "tool_protocol", "the model asked for a tool, and none was granted\nreword the prompt"),
 }
+WITHOUT_SUMMARY = "the output is the text of the work, without its summary"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,9 +93,9 @@ class Subagent:
         try:
             summary = await self._take_turn()
         except (ProviderError, QuotaExceeded) as error:
-            return self._without_summary(ending, error.message)
+            return self._without_summary(ending, error.message, error.hint)
         if summary.finish not in {"stop", "length"}:
-            return self._without_summary(ending, f"it ended as {summary.finish}")
+            return self._without_summary(ending, f"it ended as {summary.finish}", "reword `summary_prompt`")
         self._summary = summary.text
         return ending if summary.finish == "stop" else self._ending_of(summary)
 
@@ -117,27 +118,28 @@ class Subagent:
         return Ending(status=status, error_type=error_type, error=told, finish_reason=reply.finish_reason)
 
     @staticmethod
-    def _without_summary(ending: Ending, why: str) -> Ending:
+    def _without_summary(ending: Ending, why: str, mend: str) -> Ending:
         return Ending(
             status=ending.status,
             error_type=ending.error_type,
-            error=f"the summary failed ({why}); the output is the text of the work",
+            error=f"the summary failed ({why}); {WITHOUT_SUMMARY}\n{mend}",
             finish_reason=ending.finish_reason,
         )
 
     def _end(self, ending: Ending) -> Status:
-        """Emits the final event. Whatever else it is called, a task of which nothing went out is skipped."""
-        status: Status = ending.status if self._calls.tried else "skipped"
+        """Emits the final event. A task of which nothing went out is skipped, unless that is a defect of ours."""
+        status: Status = ending.status if self._calls.tried or ending.error_type == "internal" else "skipped"
         now = self._around.clock()
         sent_at, granted_at = self._calls.sent_at, self._calls.granted_at
         work = self._calls.text if self._work is None else self._work
         output = work if self._summary is None else self._summary
+        summary_is_missing = status not in {"done", "incomplete"} and self._work and self.task.summary_prompt
         self._around.emit(
             TaskEnded(
                 label=self.task.label,
                 status=status,
                 output=clip(output, self._around.output_max_size) if output else None,
-                error=ending.error,
+                error=f"{ending.error}\n{WITHOUT_SUMMARY}" if summary_is_missing else ending.error,
                 error_type=ending.error_type,
                 finish_reason=ending.finish_reason,
                 duration_s=None if sent_at is None else now - sent_at,

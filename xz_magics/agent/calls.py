@@ -1,6 +1,7 @@
 """A subagent's model calls: each waits at the gate, takes room, is tried, charged and, where it may be, tried again."""
 
 import asyncio
+import json
 import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -15,7 +16,7 @@ from xz_magics.pacing import Gates
 from xz_magics.providers import Exchange, Provider
 from xz_magics.quotas import Grant, Tracker, prompt_bound
 from xz_magics.records import Message, Reply, Request, Task, Usage
-from xz_magics.retry import plan_retry
+from xz_magics.retry import LONGEST_WAIT_S, plan_retry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +128,7 @@ class Calls:
             random=around.random.random,
         )
         if self._log.attempts == 0 or plan.delay_s is None:
+            self._pause_others(error)
             raise _with_reason(error, plan.reason) if plan.reason else error
         around.emit(
             RetryScheduled(
@@ -139,14 +141,28 @@ class Calls:
             )
         )
         if error.error_type == "rate_limited":
-            self._gate.pause(plan.delay_s)
-            around.emit(AccountPaused(account=self._provider.account, delay_s=plan.delay_s))
+            self._pause_account(plan.delay_s)
         else:
             await asyncio.sleep(plan.delay_s)
 
+    def _pause_others(self, error: ProviderError) -> None:
+        """This call is given up; those of the others wait as long as the server asks."""
+        asked_s = error.retry_after_s
+        if error.error_type == "rate_limited" and asked_s is not None and asked_s <= LONGEST_WAIT_S:
+            self._pause_account(asked_s)
+
+    def _pause_account(self, delay_s: float) -> None:
+        self._gate.pause(delay_s)
+        self._around.emit(AccountPaused(account=self._provider.account, delay_s=delay_s))
+
     def _prompt_bound(self, request: Request) -> int:
-        """From the second turn on: what the last one reported, the bytes added since, the wire's constant."""
+        """From the second turn on: what the last one reported, the bytes added since, the wire's constant.
+
+        What `params` pass through, such as the schema of an answer, is a part of the prompt for some providers.
+        """
         overhead = self._provider.overhead_tokens
+        if request.params:
+            overhead += len(json.dumps(request.params, default=str))
         if self._last_usage is None:
             return prompt_bound(request.messages, overhead)
         return self._last_usage.total_tokens + prompt_bound(request.messages[-1:], overhead)

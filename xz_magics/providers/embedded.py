@@ -1,6 +1,7 @@
 """The embedded model as a provider: the OpenAI wire to a child process on this machine."""
 
 import asyncio
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -37,7 +38,11 @@ class EmbeddedProvider:
 
     async def open(self, tell: Callable[[str], None]) -> None:
         """Fetches the weights where they are missing and starts the child process where it does not run yet."""
-        address = await asyncio.to_thread(self._start, tell)
+        stop = threading.Event()
+        try:
+            address = await asyncio.to_thread(self._start, tell, stop)
+        finally:
+            stop.set()  # cancelled: nothing is fetched any more
         endpoint = Endpoint(name="local", wire="openai", base_url=f"{address.base_url}/v1", keep_alive=False)
         self._http = HttpProvider(
             model=self.model, model_id="embedded", endpoint=endpoint, wire=self._wire, key=address.key, price=FREE
@@ -55,7 +60,7 @@ class EmbeddedProvider:
         if self._http is not None:
             await self._http.aclose()
 
-    def _start(self, tell: Callable[[str], None]) -> Address:
-        gguf = self._gguf or fetch_weights(self._cache_dir, tell=tell)
+    def _start(self, tell: Callable[[str], None], stop: threading.Event) -> Address:
+        gguf = self._gguf or fetch_weights(self._cache_dir, tell=tell, stop=stop)
         tell("starting the embedded model")
         return self._local_model.start(gguf)

@@ -1,15 +1,15 @@
 """From a model's name to the provider that answers it: which endpoint, which key, which price."""
 
 import os
-from collections.abc import Callable, Iterable, Mapping
-from decimal import Decimal, InvalidOperation
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from xz_magics.config import Settings, cache_dir
 from xz_magics.errors import ConfigError, ModelError
-from xz_magics.prices import FlatPrice, price_of
+from xz_magics.prices import FlatPrice, flat_price, price_of
 from xz_magics.providers import Provider
 from xz_magics.providers.anthropic import AnthropicWire
 from xz_magics.providers.endpoint import Endpoint, checked_key
@@ -27,6 +27,7 @@ MAKERS = {
     ),
 }
 ENDPOINT_FIELDS = {"wire", "base_url", "key_env"}
+OWN_KINDS = ("local", "scripted")
 
 
 class Opener:
@@ -49,7 +50,7 @@ class Opener:
         self._prices = {model: _price(model, written) for model, written in settings.prices.items()}
         self._base_url = base_url
 
-    def open_all(self, tasks: Iterable[Task], *, priced: bool) -> dict[str, Provider]:
+    def open_all(self, tasks: Sequence[Task], *, priced: bool) -> dict[str, Provider]:
         """A provider for each model of the tasks. Nothing is sent yet.
 
         Raises ModelError for a model that is unknown, has no key, lacks a field that a task sets, or has no price
@@ -65,6 +66,11 @@ class Opener:
                         f"add it under `prices:` in the configuration, as {task.model}: {{input: 1.0, output: 2.0}}",
                     )
             self._check_fields(task)
+        if self._base_url is not None and not any(self._is_maker(task.model.partition(":")[0]) for task in tasks):
+            raise ModelError(
+                "a base URL is given, and no task's model is an openai: or anthropic: one",
+                "leave it out: the others have their own address",
+            )
         return providers
 
     def open_provider(self, name: str) -> Provider:
@@ -75,7 +81,9 @@ class Opener:
             from xz_magics.providers.embedded import EmbeddedProvider
 
             gguf = model_id or self._environ.get("XZ_MAGICS_GGUF")
-            return EmbeddedProvider(name, self._local_model, Path(gguf).expanduser() if gguf else None, cache_dir())
+            return EmbeddedProvider(
+                name, self._local_model, Path(gguf).expanduser() if gguf else None, cache_dir(self._environ)
+            )
         endpoint = self._endpoint_of(kind, model_id, name)
         from xz_magics.providers.http import HttpProvider
 
@@ -97,7 +105,7 @@ class Opener:
     def _endpoint_of(self, kind: str, model_id: str, name: str) -> Endpoint:
         known = {**MAKERS, **self._endpoints}
         if kind not in known:
-            names = ["local", "scripted", *known]
+            names = [*OWN_KINDS, *known]
             close = get_close_matches(kind, names, n=1, cutoff=0.75)
             mend = (
                 f"did you mean {close[0]}:{model_id}?"
@@ -107,16 +115,18 @@ class Opener:
             raise ModelError(f"no provider is called {kind!r}, in the model {name!r}", mend)
         if not model_id:
             raise ModelError(f"{name!r} names no model", f"write {kind}:MODEL")
-        endpoint = known[kind]
-        if kind in self._endpoints:
-            return endpoint
-        elsewhere = self._base_url or self._environ.get(f"{kind.upper()}_BASE_URL")
-        if not elsewhere:
-            return endpoint
-        key_env = endpoint.key_env if self._base_url is None else None
-        moved = Endpoint(name=kind, wire=kind, base_url=elsewhere, key_env=key_env)
-        bound = [own for own in self._endpoints.values() if own.host == moved.host and own.scheme == moved.scheme]
-        return Endpoint(name=kind, wire=kind, base_url=elsewhere, key_env=bound[0].key_env) if bound else moved
+        if not self._is_maker(kind):
+            return known[kind]
+        if self._base_url is None:
+            base_url = self._environ.get(f"{kind.upper()}_BASE_URL") or known[kind].base_url
+            return replace(known[kind], base_url=base_url)
+        moved = Endpoint(name=kind, wire=kind, base_url=self._base_url)
+        there = [own for own in self._endpoints.values() if (own.scheme, own.host) == (moved.scheme, moved.host)]
+        return replace(moved, key_env=next((own.key_env for own in there if own.key_env), None))
+
+    def _is_maker(self, kind: str) -> bool:
+        """Whether models of this kind answer at their maker's address, or where a base URL says."""
+        return kind in MAKERS and kind not in self._endpoints
 
     def _key_of(self, endpoint: Endpoint) -> str | None:
         if endpoint.key_env is None:
@@ -152,22 +162,22 @@ class Opener:
 
 
 def _endpoint(name: str, written: Mapping[str, Any]) -> Endpoint:
-    unknown = set(written) - ENDPOINT_FIELDS
-    if unknown or not {"wire", "base_url"} <= set(written) or written["wire"] not in WIRES:
+    """No message shows a value: it may be a key that stands in the wrong place."""
+    if name in OWN_KINDS or ":" in name:
+        raise ConfigError(f"an endpoint cannot be called {name!r}", "give it another name, without a colon")
+    fine = {"wire", "base_url"} <= set(written) <= ENDPOINT_FIELDS and all(isinstance(v, str) for v in written.values())
+    if not fine or written["wire"] not in WIRES or not written.get("key_env", "NONE").isidentifier():
         raise ConfigError(
-            f"endpoint {name!r} is {dict(written)!r}",
+            f"endpoint {name!r} is not written as it should be",
             f"give {name}: {{wire: openai or anthropic, base_url: https://…, key_env: NAME_OF_A_VARIABLE}}",
         )
     return Endpoint(name=name, wire=written["wire"], base_url=written["base_url"], key_env=written.get("key_env"))
 
 
 def _price(model: str, written: Mapping[str, Any]) -> FlatPrice:
-    """Dollars per million tokens, as {input, output, cache_read, cache_write}."""
-    try:
-        return FlatPrice(**{f"{name}_usd": Decimal(str(usd)) for name, usd in written.items()})
-    except (TypeError, InvalidOperation) as error:
-        mend = "give dollars per million tokens: {input: 1.0, output: 2.0, cache_read: 0.1, cache_write: 1.2}"
-        raise ConfigError(f"the price of {model} is {dict(written)!r}", mend) from error
+    if ":" not in model:
+        raise ConfigError(f"a price is given for {model!r}, which no model is called", "write PROVIDER:MODEL")
+    return flat_price(written, model)
 
 
 def _listed(names: Iterable[str]) -> str:

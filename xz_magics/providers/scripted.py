@@ -6,18 +6,35 @@
 import asyncio
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from decimal import Decimal
+from dataclasses import dataclass, field, fields
 from random import Random
-from typing import Any
+from typing import Any, get_args
 
-from xz_magics.errors import ModelError, ProviderError
-from xz_magics.prices import FREE, FlatPrice, Price
+from xz_magics.errors import ConfigError, ProviderError
+from xz_magics.prices import FREE, Price, flat_price
 from xz_magics.providers import Exchange
-from xz_magics.records import Finish, Reply, Request, Usage
+from xz_magics.records import ErrorType, Finish, Reply, Request, Usage
 
 CHARGE_ALL_FROM = 500
-KNOWN_STATUSES = {401: "auth", 403: "auth", 429: "rate_limited", 402: "spent_account", 408: "timeout"}
+FAILURES: Mapping[int, ErrorType] = {
+    401: "auth",
+    402: "spent_account",
+    403: "auth",
+    408: "bad_response",
+    409: "bad_response",
+    425: "bad_response",
+    429: "rate_limited",
+}
+PART_OF_IT = "this failure is part of the script"
+LEAST = {
+    "latency_s": 0,
+    "input_tokens": 0,
+    "output_tokens": 0,
+    "status": 200,
+    "retry_after_s": 0,
+    "chunks": 1,
+    "cut": 0,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,10 +93,12 @@ class ScriptedProvider:
         if step.status != 200:
             await asyncio.sleep(step.latency_s)
             raise _failure(step)
-        pieces = _pieces(step.answer, step.chunks)
+        pieces = _pieces(step.answer, step.chunks if request.stream else 1)
         for piece in pieces[: step.cut]:
             await asyncio.sleep(step.latency_s / len(pieces))
             exchange.add_text(piece)
+        if step.cut is not None and not exchange.text:
+            raise ProviderError("the script's stream ended before any text", PART_OF_IT, "network", "all")
         if step.cut is not None:
             told = "the script breaks it off"
             return Reply(text=exchange.text, finish="cut", finish_reason=None, usage=None, model=self.model, note=told)
@@ -87,7 +106,9 @@ class ScriptedProvider:
             input_tokens=_given(step.input_tokens, sum(len(m.content.split()) for m in request.messages)),
             output_tokens=min(_given(step.output_tokens, len(step.answer.split())), request.max_tokens),
         )
-        exchange.finish_reason = step.finish
+        exchange.usage, exchange.finish_reason = usage, step.finish
+        if not step.answer and step.finish in {"stop", "length"}:
+            raise ProviderError("the script sent an answer without text", PART_OF_IT, "empty_answer", "all")
         return Reply(text=exchange.text, finish=step.finish, finish_reason=step.finish, usage=usage, model=self.model)
 
     def _next(self, request: Request) -> Step:
@@ -105,25 +126,46 @@ class ScriptedProvider:
 
 
 def script_of(values: Mapping[str, Any], *, where: str) -> Script:
-    """A script as written in a configuration; raises ModelError for a field that no script has."""
+    """A script as written in a configuration: `price` as in its table of prices. Raises ConfigError."""
     values = dict(values)
     steps = values.pop("steps", ())
-    price = values.pop("price", None)
+    if "price" in values:
+        values["price"] = flat_price(values["price"], f"the script {where}")
     try:
-        if price is not None:
-            values["price"] = FlatPrice(**{name: Decimal(str(usd)) for name, usd in price.items()})
-        return Script(steps=tuple(Step(**step) for step in steps), **values)
+        script = Script(steps=tuple(_step(step) for step in steps), **values)
+        _check_numbers(script)
     except TypeError as error:
-        raise ModelError(f"the script {where} cannot be read: {error}", "see the fields of Script and Step") from error
+        known = ", ".join(field.name for field in (*fields(Script), *fields(Step)))
+        raise ConfigError(
+            f"the script {where} cannot be read: {error}", f"a script and its steps have: {known}"
+        ) from error
+    return script
+
+
+def _step(written: Mapping[str, Any]) -> Step:
+    step = Step(**written)
+    _check_numbers(step)
+    if not isinstance(step.answer, str):
+        raise TypeError(f"answer is {step.answer!r}, which is no text")
+    if step.finish not in get_args(Finish):
+        raise TypeError(f"finish is {step.finish!r}, none of {', '.join(get_args(Finish))}")
+    return step
+
+
+def _check_numbers(part: Script | Step) -> None:
+    for name, least in LEAST.items():
+        value = getattr(part, name, None)
+        kind = (int, float) if name.endswith("_s") else int
+        if value is not None and (isinstance(value, bool) or not isinstance(value, kind) or not least <= value < 2**53):
+            raise TypeError(f"{name} is {value!r}, which is no number from {least} up")
 
 
 def _failure(step: Step) -> ProviderError:
-    kind = KNOWN_STATUSES.get(step.status, "bad_request" if step.status < CHARGE_ALL_FROM else "bad_response")
     free = step.status < CHARGE_ALL_FROM or step.status in {503, 529}
     return ProviderError(
         f"the script answered with status {step.status}",
-        "this failure is part of the script",
-        kind,  # type: ignore[arg-type]  # the table above holds error types only
+        PART_OF_IT,
+        FAILURES.get(step.status, "bad_request" if step.status < CHARGE_ALL_FROM else "bad_response"),
         "nothing" if free else "all",
         step.status,
         step.retry_after_s,

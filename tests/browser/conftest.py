@@ -1,0 +1,48 @@
+"""JupyterLab in the system's Chromium, its kernels calling a server that counts what reaches it."""
+
+import pytest
+
+pytest.importorskip("jupyterlab", reason='there is no JupyterLab: `pip install -e ".[notebook]"`')
+pytest.importorskip("playwright", reason='there is no Playwright: `pip install -e ".[test]"`')
+
+import lab as jupyter
+from counting_server import CountingServer
+from notebook_page import NotebookPage
+
+
+@pytest.fixture(scope="session")
+def server():
+    server = CountingServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def lab(server, tmp_path_factory):
+    with jupyter.running(tmp_path_factory.mktemp("lab"), server.environ) as lab:
+        yield lab
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Ended with its module: while Playwright is at work, no test of this thread may have an event loop of its own."""
+    if reason := jupyter.missing_browser():
+        pytest.skip(reason)
+    with jupyter.chromium() as browser:
+        yield browser.new_context(viewport={"width": 1200, "height": 1600})
+
+
+@pytest.fixture
+def open_notebook(browser, lab):
+    """Opens a new notebook with the extension loaded in cell 0 and these cells after it."""
+    opened = []
+
+    def open_one(*cells):
+        name = f"notebook-{len(list(lab.root.iterdir()))}.ipynb"
+        opened.append(NotebookPage(browser, lab, name, ["%load_ext xz_magics\nimport xz_magics", *cells]))
+        return opened[-1]
+
+    yield open_one
+    for notebook in opened:
+        notebook.page.close()
+    lab.end_kernels()
