@@ -29,7 +29,7 @@ class CountingServer:
     @property
     def environ(self):
         """What makes a kernel send its cells here."""
-        return {"OPENAI_BASE_URL": f"{self.url}/v1", "OPENAI_API_KEY": "k", "XZ_MAGICS_MODEL": "openai:test"}
+        return {"OPENAI_BASE_URL": f"{self.url}/v1", "OPENAI_API_KEY": "no-real-key", "XZ_MAGICS_MODEL": "openai:test"}
 
     def close(self):
         self.process.kill()

@@ -18,7 +18,7 @@ import xz_magics
 from xz_magics.config import cache_dir
 from xz_magics.errors import ModelError
 from xz_magics.providers.local import LOCAL_NOTE, LocalModel, _check_machine, installed
-from xz_magics.providers.local_server import SLOT_TOKENS, SLOTS
+from xz_magics.providers.local_server import MOST_THREADS, SLOT_TOKENS, SLOTS, _threads
 from xz_magics.providers.weights import fetch_weights
 
 ROOT = Path(xz_magics.__file__).parents[1]
@@ -401,6 +401,17 @@ def test_asking_whether_it_is_installed_imports_nothing_heavy():
     ran = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True, cwd=ROOT)
 
     assert not {"xllamacpp", "httpx"} & set(ran.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("share", "threads"), [("50000 100000", 1), ("max 100000", None), ("9900000 100000", None), (None, None)]
+)
+def test_the_engine_takes_no_more_threads_than_its_container_has_processors(tmp_path, share, threads):
+    cpu_max = tmp_path / "cpu.max"
+    if share is not None:
+        cpu_max.write_text(f"{share}\n")
+
+    assert _threads(cpu_max) == (threads or min(len(os.sched_getaffinity(0)), MOST_THREADS))
 
 
 def test_the_note_says_plainly_that_it_is_often_wrong():

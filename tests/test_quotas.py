@@ -289,3 +289,15 @@ def test_the_bound_of_a_prompt_is_its_bytes_and_the_overhead(system, prompt):
     bound = prompt_bound(messages, 64)
 
     assert bound == len((system + prompt).encode("utf-8", "surrogatepass")) + 64
+
+
+def test_a_runs_page_shows_the_limits_of_the_session_too_where_they_are_set():
+    run = Tracker(Quota(max_total_tokens=1000)).child(Quota(max_executions=3))
+
+    uses = run.uses(above=True)
+
+    assert [(use.level, use.name) for use in uses if use.limit is not None] == [
+        ("run", "max_executions"),
+        ("session", "max_total_tokens"),
+    ]
+    assert len(uses) == 5

@@ -161,8 +161,8 @@ def _read_yaml(path: Path) -> Mapping[str, Any]:
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}", "name another in XZ_MAGICS_CONFIG") from error
     except (YAMLError, AssertionError, RecursionError, TypeError, ValueError) as error:  # ruamel raises all of these
-        mark = getattr(error, "problem_mark", None)
-        told = str(error).partition("\n")[0] if mark is None else f"{error.problem}, in line {mark.line + 1}"  # type: ignore[union-attr]  # what a marked error has
+        problem, mark = getattr(error, "problem", None), getattr(error, "problem_mark", None)
+        told = f"{problem}, in line {mark.line + 1}" if problem and mark else str(error).partition("\n")[0]
         raise ConfigError(f"{path} is no YAML: {told}", "mend the file, or move it away") from error
     return _mapping(content, path, "the file")
 

