@@ -238,12 +238,12 @@ async def _see_through(
         view.end(None)
         raise
     except BaseException:
-        view.end(_drawn(results))
+        view.end(lambda: _drawn(results))
         raise
     finally:
         for provider in providers.values():
             await provider.aclose()
-    results.shown_in_cell = view.end(_drawn(results) if show else None)
+    results.shown_in_cell = view.end(lambda: _drawn(results))
     results.interrupted = engine.stopped or guard.stopped
     return results
 

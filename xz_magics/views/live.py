@@ -1,10 +1,10 @@
 """Which live view fits the place where the run was started."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Protocol
 
 from xz_magics.outcomes import Outcomes
-from xz_magics.views.progress import TerminalView
+from xz_magics.views.progress import Finished, TerminalView
 from xz_magics.views.widget import NotebookView, in_kernel
 
 
@@ -13,7 +13,7 @@ class View(Protocol):
 
     def draw(self, outcomes: Outcomes) -> None: ...
 
-    def end(self, bundle: Mapping[str, str] | None) -> int | None:
+    def end(self, finished: Finished | None) -> int | None:
         """Gives way to the finished form, or with None to nothing. Returns the cell in which it is shown, if any."""
         ...
 
@@ -24,7 +24,7 @@ class NoView:
     def draw(self, outcomes: Outcomes) -> None:
         """Nothing is drawn."""
 
-    def end(self, bundle: Mapping[str, str] | None) -> None:
+    def end(self, finished: Finished | None) -> None:
         """Nothing is shown."""
 
 

@@ -2,11 +2,14 @@
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from xz_magics.outcomes import Outcomes, State
 from xz_magics.records import STATUSES
 from xz_magics.views.wording import dollars_words, seconds_words
+
+Finished = Callable[[], Mapping[str, str]]
+"""Draws the results as a page shows them, text/plain and text/html: only where they are shown, for it takes time."""
 
 TOLD: tuple[State, ...] = ("running", *(status for status in STATUSES if status != "done"))
 
@@ -38,9 +41,9 @@ class TerminalView:
         if self._live:
             self._write(progress_line(outcomes))
 
-    def end(self, bundle: Mapping[str, str] | None) -> int | None:
+    def end(self, finished: Finished | None) -> int | None:
         """The result is left to the cell's value to show; None: it has not been shown here."""
-        del bundle
+        del finished
         if self._live:
             self._write("")
             sys.stderr.write("\r")

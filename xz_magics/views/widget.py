@@ -2,12 +2,12 @@
 
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
 from xz_magics.outcomes import Outcomes
-from xz_magics.views.progress import progress_line
+from xz_magics.views.progress import Finished, progress_line
 
 
 def in_kernel() -> bool:
@@ -42,10 +42,10 @@ class NotebookView:
         self._bar.value = outcomes.ended
         self._line.value = progress_line(outcomes)
 
-    def end(self, bundle: Mapping[str, str] | None) -> int | None:
+    def end(self, finished: Finished | None) -> int | None:
         """The widget gives way to the static form, which survives in the saved file. Returns the cell's number."""
         if self._handle is not None:
-            self._handle.update(dict(bundle or {"text/plain": ""}), raw=True)
+            self._handle.update(dict(finished() if finished else {"text/plain": ""}), raw=True)
         for part in (*self._box.children, self._box):
             part.close()
         return current_cell()
