@@ -7,7 +7,7 @@ from strategies import Ran, answering, task
 
 from xz_magics.engine import Run
 from xz_magics.events import TaskEnded, TaskPlanned, TaskStarted, from_json, to_json
-from xz_magics.providers.scripted import Step
+from xz_magics.providers.scripted import Script, ScriptedProvider, Step
 from xz_magics.quotas import Tracker
 from xz_magics.records import Quota
 
@@ -182,6 +182,51 @@ async def test_a_provider_that_cannot_be_opened_is_an_error_before_anything_is_s
     with pytest.raises(ModelError):
         await ran.job
     assert {type(stamped.event).__name__ for stamped in ran.events} <= {"Noted"}
+
+
+class Opening(ScriptedProvider):
+    """Ready only once it is told so."""
+
+    def __init__(self):
+        super().__init__("", Script(steps=(Step(answer="hi"),)))
+        self.ready = asyncio.Event()
+        self.given_up = False
+
+    async def open(self, tell):
+        try:
+            await self.ready.wait()
+        except asyncio.CancelledError:
+            await asyncio.sleep(0.01)
+            self.given_up = True
+            raise
+
+
+async def test_a_task_that_is_cancelled_while_its_model_is_made_ready_has_its_row_all_the_same():
+    provider = Opening()
+    ran = Ran([task("a"), task("b")], {"scripted:": provider}).start()
+    await asyncio.sleep(0.01)
+
+    ran.engine.cancel("a")
+    await asyncio.sleep(0.01)
+    provider.ready.set()
+    outcomes = await ran.ended()
+
+    assert statuses(outcomes) == [("a", "skipped", "cancelled"), ("b", "done", None)]
+
+
+@pytest.mark.parametrize("way", ["stop", "cancel"])
+async def test_stopping_while_a_model_is_made_ready_waits_until_that_has_ended(way):
+    provider = Opening()
+    ran = Ran([task("a"), task("b")], {"scripted:": provider}).start()
+    await asyncio.sleep(0.01)
+
+    ran.engine.stop() if way == "stop" else ran.job.cancel()
+    await asyncio.wait({ran.job})
+
+    assert provider.given_up
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    skipped = [("a", "skipped", "cancelled"), ("b", "skipped", "cancelled")]
+    assert statuses(ran.outcomes.roots()) == (skipped if way == "stop" else [])
 
 
 STEPS = st.builds(

@@ -22,7 +22,6 @@ from xz_magics.plan import Plan, make_plan
 from xz_magics.providers import Provider
 from xz_magics.providers.local import installed
 from xz_magics.providers.opening import Opener
-from xz_magics.quotas import check_quota
 from xz_magics.records import Outcome, Quota, Task
 from xz_magics.results import Results
 from xz_magics.session import session
@@ -124,7 +123,8 @@ async def launch(
     settings = _settled(session.settings, retries=retries, stream=stream)
     opener = Opener(settings, session.local_model, base_url=base_url)
     document = specs.read(work, form=format)
-    options["quota"] = _tightest(document.head.get("quota"), options.get("quota"), quota)
+    limits = specs.check_options({"quota": quota}).get("quota")
+    options["quota"] = _tightest(document.head.get("quota"), options.get("quota"), limits)
     plan = make_plan(document, settings=settings, options=options, names=names or {}, secrets=opener.secrets())
     providers = opener.open_all(plan.tasks, priced=_cost_is_limited(plan.quota))
     parts = _put_together(plan, providers, settings, observers, on_result)
@@ -176,8 +176,6 @@ def _settled(settings: Settings, *, retries: int | None, stream: bool | None) ->
 
 def _tightest(*quotas: Quota | None) -> Quota:
     """Of each limit the smallest that is given: none overrides another."""
-    for quota in quotas:
-        check_quota(quota or Quota())
     given = [quota for quota in quotas if quota is not None]
     limits = {name: [getattr(quota, name) for quota in given if getattr(quota, name) is not None] for name in LIMITS}
     return Quota(**{name: min(values, default=None) for name, values in limits.items()})
