@@ -181,8 +181,14 @@ async def test_zero_is_nothing_at_all():
 
 @pytest.mark.parametrize(
     "limits",
-    [{"max_total_tokens": -1}, {"max_total_cost": float("nan")}, {"max_total_time": float("inf")}]
-    + [{"max_executions": True}, {"max_executions": 1.5}, {"max_total_tokens": 2**60}],
+    [
+        {"max_total_tokens": -1},
+        {"max_total_cost": float("nan")},
+        {"max_total_time": float("inf")},
+        {"max_executions": True},
+        {"max_executions": 1.5},
+        {"max_total_tokens": 2**60},
+    ],
 )
 def test_a_limit_that_makes_no_sense_is_refused_with_the_mend(limits):
     with pytest.raises(SpecError) as caught:
