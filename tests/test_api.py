@@ -12,7 +12,7 @@ from strategies import task
 import xz_magics
 from xz_magics import api, errors, records
 from xz_magics.api import run, run_arguments, run_sync
-from xz_magics.config import Settings
+from xz_magics.config import Settings, changed
 from xz_magics.errors import ConfigError, ModelError, NestingError, RunInterrupted, RunStopped, SpecError, XzMagicsError
 from xz_magics.events import RequestSent, RunEnded, RunStarted, TaskEnded, TextReceived
 from xz_magics.options import _cell_parser
@@ -240,6 +240,15 @@ def test_settings_that_change_the_limits_reach_the_tracker_and_keep_what_is_used
     session.settings = dataclasses.replace(session.settings, quota=Quota(max_total_tokens=100))
 
     assert session.quota.remaining_tokens == 90
+
+
+def test_limits_that_were_set_at_the_tracker_are_not_lost_to_other_settings(session):
+    session.quota.quota = Quota(max_executions=3)
+
+    session.settings = changed(session.settings, {"max_total_tokens": 100, "retries": 0}, "here")
+
+    assert session.quota.quota == session.settings.quota == Quota(max_executions=3, max_total_tokens=100)
+    assert session.settings.retries == 0
 
 
 def test_a_cost_is_counted_and_limited():

@@ -134,7 +134,9 @@ def test_a_preset_sets_what_belongs_together(preset, max_depth, max_turns, quota
 
 
 def test_what_stands_beside_a_preset_wins_over_it(written):
-    settings = load_settings(written("agent: {subagent: {max_total_tokens: 7, preset: balanced, max_total_time: null}}"))
+    settings = load_settings(
+        written("agent: {subagent: {max_total_tokens: 7, preset: balanced, max_total_time: null}}")
+    )
 
     assert settings.quota == Quota(max_executions=20, max_total_tokens=7)
 
@@ -163,7 +165,11 @@ def test_what_stands_beside_a_preset_wins_over_it(written):
         ("prices: [1]", "prices is no mapping", "`name: value`"),
         ("- a list", "the file is no mapping", "`name: value`"),
         ("agent: {subagent: {retries: 1, retries: 2}}", "is no YAML: found duplicate key", "mend the file, or"),
-        ("agent:\n  - [", "is no YAML: expected the node content, but found '<stream end>', in line 2", "mend the file, or move it away"),
+        (
+            "agent:\n  - [",
+            "is no YAML: expected the node content, but found '<stream end>', in line 2",
+            "mend the file, or move it away",
+        ),
     ],
 )
 def test_a_mistake_in_the_file_is_told_with_its_mend(written, text, message, hint):
@@ -181,7 +187,12 @@ def test_a_mistake_in_the_file_is_told_with_its_mend(written, text, message, hin
     ("name", "value", "message", "hint"),
     [
         ("XZ_MAGICS_MAX_CONCURRENT", "many", "XZ_MAGICS_MAX_CONCURRENT is 'many'", "give a whole number"),
-        ("XZ_MAGICS_MAX_CONCURRENT", "0", "XZ_MAGICS_MAX_CONCURRENT: max_concurrent is 0", "give a whole number from 1"),
+        (
+            "XZ_MAGICS_MAX_CONCURRENT",
+            "0",
+            "XZ_MAGICS_MAX_CONCURRENT: max_concurrent is 0",
+            "give a whole number from 1",
+        ),
         ("XZ_MAGICS_TIMEOUT", "nan", "XZ_MAGICS_TIMEOUT: timeout is nan", "give a number above 0"),
         ("XZ_MAGICS_STREAM", "no", "XZ_MAGICS_STREAM is 'no'", "give true or false"),
     ],

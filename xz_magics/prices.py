@@ -47,11 +47,15 @@ FREE = FlatPrice(input_usd=Decimal(0), output_usd=Decimal(0))
 
 
 class TablePrice:
-    """A model of genai-prices' table, whose prices may have tiers and parts that depend on the time of day."""
+    """A model of genai-prices' table, whose prices may have tiers and parts that depend on the time of day.
+
+    Raises LookupError for one that is not in the table.
+    """
 
     def __init__(self, provider: str, model: str) -> None:
         self._provider = provider
         self._model = model
+        self._changes = isinstance(self._calculation(1, 1, 0, 0).model.prices, list)
 
     def cost(self, usage: Usage) -> Decimal:
         return self._total(usage.input_tokens, usage.output_tokens, usage.cache_read_tokens, usage.cache_write_tokens)
@@ -60,13 +64,28 @@ class TablePrice:
         cached = ((0, 0), (input_tokens, 0), (0, input_tokens))
         return max(self._total(input_tokens, output_tokens, read, write) for read, write in cached)
 
+    def flat(self) -> FlatPrice | None:
+        """The same as plain rates, which take a hundredth of the time to reckon with; None: there is more to it."""
+        one, few = int(PER_MILLION), Usage(input_tokens=5, output_tokens=1, cache_read_tokens=2, cache_write_tokens=1)
+        price = FlatPrice(
+            input_usd=self._total(one, 0, 0, 0),
+            output_usd=self._total(0, one, 0, 0),
+            cache_read_usd=self._total(one, 0, one, 0),
+            cache_write_usd=self._total(one, 0, 0, one),
+        )
+        return None if self._changes or price.cost(few) != self.cost(few) else price
+
     def _total(self, tokens_in: int, tokens_out: int, read: int, write: int) -> Decimal:
+        total: Decimal = self._calculation(tokens_in, tokens_out, read, write).total_price
+        return total
+
+    def _calculation(self, tokens_in: int, tokens_out: int, read: int, write: int) -> Any:
         from genai_prices import Usage as TableUsage, calc_price
 
         usage = TableUsage(
             input_tokens=tokens_in, output_tokens=tokens_out, cache_read_tokens=read, cache_write_tokens=write
         )
-        return calc_price(usage, self._model, provider_id=self._provider).total_price
+        return calc_price(usage, self._model, provider_id=self._provider)
 
 
 def price_of(provider: str, model: str, own: Mapping[str, FlatPrice]) -> Price | None:
@@ -89,10 +108,10 @@ def flat_price(written: Mapping[str, Any], where: str) -> FlatPrice:
 
 
 @lru_cache(maxsize=256)
-def _listed(provider: str, model: str) -> TablePrice | None:
+def _listed(provider: str, model: str) -> Price | None:
     """None also for what the table knows without a price per token: unknown is never 0."""
-    price = TablePrice(provider, model)
     try:
-        return price if price.worst(1, 1) else None
+        price = TablePrice(provider, model)
     except LookupError:
         return None
+    return (price.flat() or price) if price.worst(1, 1) else None

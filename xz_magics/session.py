@@ -1,5 +1,6 @@
 """What lives as long as the kernel: settings, the session's quota and metrics, the last results, the embedded model."""
 
+from dataclasses import replace
 from functools import cached_property
 
 from xz_magics.config import Settings, load_settings
@@ -18,29 +19,29 @@ class Session:
         self.last_tracker: Tracker | None = None
         self.metrics = Metrics()
         self.guards = Guards()
-        self._settings: Settings | None = None
 
     @property
     def settings(self) -> Settings:
-        """Raises ConfigError at first use, when the file or the environment is wrong."""
-        if self._settings is None:
-            self._settings = load_settings()
-        return self._settings
+        """The limits in it are the tracker's. Raises ConfigError at first use, when file or environment is wrong."""
+        return replace(self._loaded, quota=self.quota.quota)
 
     @settings.setter
     def settings(self, settings: Settings) -> None:
-        """New limits are the session tracker's from now on; what it has used stays."""
-        if self._settings is None or settings.quota != self._settings.quota:
-            self.quota.quota = settings.quota
-        self._settings = settings
+        """New limits are the tracker's from now on; what it has used stays."""
+        self.quota.quota = settings.quota
+        self._loaded = settings
 
     @cached_property
     def quota(self) -> Tracker:
-        return Tracker(self.settings.quota, level="session")
+        return Tracker(self._loaded.quota, level="session")
 
     @cached_property
     def local_model(self) -> LocalModel:
         return LocalModel()
+
+    @cached_property
+    def _loaded(self) -> Settings:
+        return load_settings()
 
 
 session = Session()

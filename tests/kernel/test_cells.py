@@ -23,7 +23,15 @@ def test_a_cell_shows_its_results_once_and_holds_them_in_its_value(kernel):
 
 def test_queued_cells_all_run_in_order_awaited_and_nested(kernel):
     nested = "%%capture captured\n" + cell("--out c2")
-    cells = ["ran = []", cell("--out c1"), "ran.append(len(c1))", nested, "ran.append(len(c2))", cell(), "ran.append(9)"]
+    cells = [
+        "ran = []",
+        cell("--out c1"),
+        "ran.append(len(c1))",
+        nested,
+        "ran.append(len(c2))",
+        cell(),
+        "ran.append(9)",
+    ]
 
     done = kernel.run(*cells)
 
@@ -90,7 +98,9 @@ def test_a_mistake_is_one_short_error_and_unbinds_the_old_table(kernel):
 
 
 def test_check_ends_the_cell_with_an_error_and_keeps_the_table(kernel):
-    (ran,) = kernel.run("%%subagents --check --out answers --max-total-tokens 300 --max-tokens 100\na: x\nb: " + "y" * 400)
+    (ran,) = kernel.run(
+        "%%subagents --check --out answers --max-total-tokens 300 --max-tokens 100\na: x\nb: " + "y" * 400
+    )
 
     assert "TasksFailed: 1 of 2 tasks are not done: b (quota_exceeded)" in ran.error
     assert kernel.value("len(answers)") == "2"

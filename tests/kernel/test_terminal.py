@@ -55,7 +55,9 @@ def test_a_cell_prints_its_table_and_holds_its_value(terminal):
 
 def test_ctrl_c_ends_the_run_and_nothing_resumes_later(terminal, server):
     begun = len(server.seen()["arrived"])
-    type_cell(terminal, "%%subagents --out answers --max-concurrent 2", *(f"t{at}: latency=20 chunks=99" for at in range(6)))
+    type_cell(
+        terminal, "%%subagents --out answers --max-concurrent 2", *(f"t{at}: latency=20 chunks=99" for at in range(6))
+    )
     server.wait_for(lambda seen: len(seen["arrived"]) >= begun + 2)
 
     pressed = time.time()
