@@ -1,6 +1,7 @@
 """Starts the benchmark's server of the OpenAI wire, which counts what reaches it."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -28,8 +29,13 @@ class CountingServer:
 
     @property
     def environ(self):
-        """What makes a kernel send its cells here."""
-        return {"OPENAI_BASE_URL": f"{self.url}/v1", "OPENAI_API_KEY": "no-real-key", "XZ_MAGICS_MODEL": "openai:test"}
+        """What makes a kernel send its cells here, whatever its user has configured."""
+        return {
+            "OPENAI_BASE_URL": f"{self.url}/v1",
+            "OPENAI_API_KEY": "no-real-key",
+            "XZ_MAGICS_MODEL": "openai:test",
+            "XZ_MAGICS_CONFIG": os.devnull,
+        }
 
     def close(self):
         self.process.kill()

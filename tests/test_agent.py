@@ -88,7 +88,23 @@ async def test_a_task_is_one_call_whose_answer_is_its_output():
     assert (turn.number, turn.attempts, turn.input_tokens, turn.output_tokens) == (1, 1, 9, 3)
     assert not outcome.estimated
     assert outcome.work is None
-    assert 0 <= outcome.spawn_s <= outcome.duration_s
+
+
+async def test_times_tell_the_wait_the_way_to_the_first_request_and_all_that_follows_apart():
+    now = [100.0]
+
+    async def act(request, exchange):
+        now[0] += 2
+        exchange.mark_sent()
+        now[0] += 30
+        return reply()
+
+    ran = Ran([task("a"), task("b")], {"scripted:": Acting(act)}, max_concurrent=1, around={"clock": lambda: now[0]})
+    outcomes = await ran.to_the_end()
+
+    assert [(one.queued_s, one.spawn_s, one.duration_s) for one in outcomes] == [(0, 2, 30), (32, 2, 30)]
+    assert outcomes[0].turns[0].duration_s == 30
+    assert ran.outcomes.duration_s == 64
 
 
 async def test_every_field_of_the_task_goes_out():
@@ -209,7 +225,7 @@ SLOW = Step(answer="never", latency_s=30)
 
 @pytest.mark.parametrize("way", ["timeout", "cancel", "stop"])
 async def test_a_summary_that_is_ended_from_outside_leaves_the_work_as_output(way):
-    fields = SUMMARY | ({"timeout": 0.1} if way == "timeout" else {})
+    fields = SUMMARY | ({"timeout": 0.5} if way == "timeout" else {})
     ran = Ran([task(**fields)], {"scripted:": answering("work", SLOW)}).start()
     while len(events_of(RequestSent, ran)) < 2:
         await asyncio.sleep(0.005)
@@ -271,7 +287,7 @@ async def test_the_size_bounds_the_output_and_not_what_is_kept_of_the_work():
 
 
 async def test_a_timeout_keeps_the_text_that_has_come():
-    outcome = await outcome_of(Step(answer="word " * 200, latency_s=20, chunks=200), fields={"timeout": 0.35})
+    outcome = await outcome_of(Step(answer="word " * 200, latency_s=4, chunks=200), fields={"timeout": 0.35})
 
     assert (outcome.status, outcome.error_type) == ("timed_out", "timeout")
     assert outcome.output.startswith("word ")
@@ -280,13 +296,13 @@ async def test_a_timeout_keeps_the_text_that_has_come():
 
 
 async def test_a_timeout_does_not_count_the_wait_for_a_slot():
-    steps = answering(Step(answer="x", latency_s=0.15))
-    tasks = [task(label, timeout=0.4) for label in "abcd"]
+    steps = answering(Step(answer="x", latency_s=0.3))
+    tasks = [task(label, timeout=0.8) for label in "abcd"]
 
     outcomes = await Ran(tasks, {"scripted:": steps}, max_concurrent=1).to_the_end()
 
     assert [outcome.status for outcome in outcomes] == ["done"] * 4
-    assert outcomes[3].queued_s > 0.4
+    assert outcomes[3].queued_s > 0.8
 
 
 async def test_a_retry_that_would_come_after_the_timeout_is_not_waited_for():

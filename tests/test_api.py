@@ -495,3 +495,13 @@ def test_no_record_is_left_out_of_the_pickling():
     assert {type(record) for record in RECORDS} == {
         value for value in vars(records).values() if dataclasses.is_dataclass(value)
     }
+
+
+async def test_metrics_of_a_run_and_of_its_spawns_are_tables():
+    few, many = await xz_magics.run(["x"] * 3, model="scripted:"), await xz_magics.run(["x"] * 25, model="scripted:")
+
+    done = many.metrics[many.metrics["name"] == "subagent_completions_total"]
+    assert list(done["value"]) == [25]
+    assert list(few.spawn_metrics["spawns"]) == [3]
+    assert few.spawn_metrics["p95_s"].isna().all(), "a percentile needs 20 samples"
+    assert many.spawn_metrics["p95_s"].notna().all()

@@ -189,3 +189,10 @@ async def test_outside_a_notebook_nothing_has_been_shown_yet(shown_in_cell):
     with pytest.raises(NotImplementedError):
         results._ipython_display_()
     assert results.shown_in_cell is None
+
+
+async def test_cancelling_a_task_that_is_none_names_those_that_are():
+    results = await results_with("one")
+
+    with pytest.raises(KeyError, match="no task is called 'typo'; there are: t0, t1"):
+        results.cancel("typo")

@@ -37,7 +37,7 @@ class SubagentMagics(Magics):
         from xz_magics.session import session
 
         options = parse_cell_line(line)
-        if options.help:
+        if options.help or not cell.strip():
             return _print(cell_help())
         with session.guards.guard() as guard:
             from xz_magics.api import run_here

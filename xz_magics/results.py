@@ -43,11 +43,17 @@ class Results:
         self._cancel = cancel
 
     def cancel(self, label: str | None = None) -> None:
-        """Ends one task, or without a label the whole run; text that has come is kept. From whatever thread."""
+        """Ends one task, or without a label the whole run; text that has come is kept. From whatever thread.
+
+        Raises KeyError for a label that no task of this run has.
+        """
         if label is None:
             self._stop()
-        else:
-            self._cancel(label)
+            return
+        rows = self._outcomes.rows
+        if rows and label not in rows:
+            raise KeyError(f"no task is called {label!r}; there are: {', '.join(list(rows)[:10])}")
+        self._cancel(label)
 
     @property
     def outcomes(self) -> list[Outcome]:
@@ -92,6 +98,13 @@ class Results:
         from xz_magics import frames
 
         return frames.metrics_frame(self._metrics)
+
+    @property
+    def spawn_metrics(self) -> "DataFrame":
+        """How soon requests went out (spawn_s): one row with count, success rate, min, mean, max and, from 20 on, p95."""
+        from xz_magics import frames
+
+        return frames.spawn_frame(self._metrics)
 
     def duration_histogram(self) -> "DataFrame":
         """Bins of duration_s: left, right, total and a column per status; the last row holds those without a value."""

@@ -1,11 +1,7 @@
 """JupyterLab in the system's Chromium, its kernels calling a server that counts what reaches it."""
 
-import pytest
-
-pytest.importorskip("jupyterlab", reason='there is no JupyterLab: `pip install -e ".[notebook]"`')
-pytest.importorskip("playwright", reason='there is no Playwright: `pip install -e ".[test]"`')
-
 import lab as jupyter
+import pytest
 from counting_server import CountingServer
 from notebook_page import NotebookPage
 
@@ -19,15 +15,15 @@ def server():
 
 @pytest.fixture(scope="session")
 def lab(server, tmp_path_factory):
+    if reason := jupyter.missing():
+        pytest.skip(reason)
     with jupyter.running(tmp_path_factory.mktemp("lab"), server.environ) as lab:
         yield lab
 
 
 @pytest.fixture(scope="module")
-def browser():
+def browser(lab):
     """Ended with its module: while Playwright is at work, no test of this thread may have an event loop of its own."""
-    if reason := jupyter.missing_browser():
-        pytest.skip(reason)
     with jupyter.chromium() as browser:
         yield browser.new_context(viewport={"width": 1200, "height": 1600})
 

@@ -7,8 +7,10 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
-from urllib.parse import quote
+from importlib.util import find_spec
 from urllib.request import Request, urlopen
+
+from playwright.sync_api import sync_playwright
 
 CHROMIUM_FLAGS = [
     "--no-sandbox",
@@ -29,9 +31,7 @@ LAB_OPTIONS = {
     "LabApp.news_url": "None",
     "LabApp.check_for_updates_class": "jupyterlab.NeverCheckForUpdate",
 }
-SETTINGS = {
-    "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
-}
+NO_NEWS = {"fetchNews": "false", "checkForUpdates": False}
 
 
 class Lab:
@@ -41,7 +41,7 @@ class Lab:
         self._token = token
 
     def page_of(self, notebook):
-        return f"{self.url}lab/tree/{quote(notebook)}?token={self._token}&reset"
+        return f"{self.url}lab/tree/{notebook}?token={self._token}&reset"
 
     def end_kernels(self):
         for session in self._ask("api/sessions"):
@@ -53,15 +53,23 @@ class Lab:
             return json.loads(answer.read() or "null")
 
 
+def missing():
+    """What is not here, and how to get it; None where all is."""
+    if find_spec("jupyterlab") is None:
+        return 'there is no JupyterLab: `pip install "xz-magics[notebook]"`'
+    if shutil.which("chromium") is None:
+        return "there is no Chromium: `apt-get install chromium`"
+    return None
+
+
 @contextmanager
 def running(folder, environ):
     """Started on a free port, ended with its kernels. `environ` is added to what the kernels get."""
     root = folder / "notebooks"
     root.mkdir()
-    for name, values in SETTINGS.items():
-        path = folder / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(values))
+    notification = folder / "settings" / "@jupyterlab" / "apputils-extension" / "notification.jupyterlab-settings"
+    notification.parent.mkdir(parents=True)
+    notification.write_text(json.dumps(NO_NEWS))
     own = {
         "JUPYTER_CONFIG_DIR": folder / "config",
         "JUPYTER_DATA_DIR": folder / "data",
@@ -96,16 +104,9 @@ def _ready(process, folder, root, timeout_s=60):
     return Lab(told["url"], told["token"], root)
 
 
-def missing_browser():
-    """Why there is none, and what to do about it; None where there is one."""
-    return None if shutil.which("chromium") else "there is no chromium: `apt-get install chromium`"
-
-
 @contextmanager
 def chromium():
     """The system's own Chromium, without a window; it finds no other host than this machine."""
-    from playwright.sync_api import sync_playwright
-
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=CHROMIUM_FLAGS)
         yield browser

@@ -10,12 +10,12 @@ FIRST_LOOK_MS = 60_000
 class NotebookPage:
     """A new notebook with these cells, opened in a page of its own, its kernel ready."""
 
-    def __init__(self, browser, lab, name, cells, **look):
+    def __init__(self, browser, lab, name, cells):
         notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
         notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
         nbformat.write(notebook, lab.root / name)
         self._address = lab.page_of(name)
-        self.page = browser.new_page(**look)
+        self.page = browser.new_page()
         self.open()
 
     def open(self):

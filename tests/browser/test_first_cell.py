@@ -22,7 +22,7 @@ def stop_button(notebook, number):
 
 
 def test_a_progress_line_with_a_stop_button_gives_way_to_one_table(open_notebook):
-    notebook = open_notebook(cell("latency=0.1", "latency=3", "latency=3"))
+    notebook = open_notebook(cell("latency=0.1", "latency=5", "latency=5"))
 
     notebook.run_all()
 

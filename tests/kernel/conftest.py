@@ -1,33 +1,11 @@
 """Real kernels, driven over their own protocol as a page drives them, and a server that counts what reaches it."""
 
-import json
-import subprocess
-import sys
+import os
 import time
-import urllib.request
-from pathlib import Path
 
 import pytest
+from counting_server import CountingServer
 from jupyter_client.manager import KernelManager
-
-SERVER = Path(__file__).parents[2] / "benchmarks" / "latency_server.py"
-
-
-class Server:
-    def __init__(self):
-        self.process = subprocess.Popen([sys.executable, SERVER], stdout=subprocess.PIPE, text=True)
-        self.url = f"http://127.0.0.1:{int(self.process.stdout.readline())}"
-
-    def seen(self):
-        with urllib.request.urlopen(f"{self.url}/seen", timeout=5) as answer:
-            return json.load(answer)
-
-    def wait_for(self, condition, timeout_s=15):
-        deadline = time.monotonic() + timeout_s
-        while not condition(seen := self.seen()):
-            assert time.monotonic() < deadline, seen
-            time.sleep(0.02)
-        return seen
 
 
 class Cell:
@@ -120,17 +98,14 @@ class Kernel:
 
 @pytest.fixture(scope="session")
 def server():
-    server = Server()
+    server = CountingServer()
     yield server
-    server.process.kill()
+    server.close()
 
 
 @pytest.fixture
 def kernel(server):
-    import os
-
-    env = os.environ | {"OPENAI_BASE_URL": f"{server.url}/v1", "XZ_MAGICS_MODEL": "openai:test", "OPENAI_API_KEY": "k"}
-    kernel = Kernel(env)
+    kernel = Kernel(os.environ | server.environ | {"OPENAI_API_KEY": "k"})
     kernel.run("%load_ext xz_magics\nimport xz_magics, asyncio")
     yield kernel
     kernel.close()

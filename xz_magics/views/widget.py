@@ -46,7 +46,10 @@ class NotebookView:
         """The widget gives way to the static form, which survives in the saved file. Returns the cell's number."""
         if self._handle is not None:
             self._handle.update(dict(finished() if finished else {"text/plain": ""}), raw=True)
+        for part in self._box.children:
+            part.style.close()
         for part in (*self._box.children, self._box):
+            part.layout.close()
             part.close()
         return current_cell()
 
