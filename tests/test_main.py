@@ -83,6 +83,7 @@ def test_fetching_can_be_stopped_without_a_traceback(tmp_path):
             stderr=subprocess.PIPE,
             text=True,
             env=os.environ | {"XZ_MAGICS_CACHE": str(tmp_path)},
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
         )
         assert "waiting for it" in process.stdout.readline()
 
