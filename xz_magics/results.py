@@ -101,7 +101,7 @@ class Results:
 
     @property
     def spawn_metrics(self) -> "DataFrame":
-        """How soon requests went out: a row with count, success rate, min, mean, max and, from 20 on, p95 of spawn_s."""
+        """How soon requests went out: count, success rate, min, mean, max and, from 20 on, p95 of spawn_s, in a row."""
         from xz_magics import frames
 
         return frames.spawn_frame(self._metrics)
