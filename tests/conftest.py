@@ -3,8 +3,12 @@
 import asyncio
 import inspect
 import os
+import shutil
+from pathlib import Path
 
 import pytest
+
+import xz_magics
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -23,3 +27,11 @@ def pytest_runtest_makereport(item, call):
     if report.skipped and not hasattr(report, "wasxfail") and os.environ.get("XZ_MAGICS_NOTHING_MAY_SKIP"):
         report.outcome = "failed"
         report.longrepr = f"skipped, and nothing may skip here: {report.longrepr}"
+
+
+@pytest.fixture
+def package_alone(tmp_path):
+    """A folder that holds this package and nothing else: for what is to happen where a library is missing."""
+    folder = tmp_path / "alone"
+    shutil.copytree(Path(xz_magics.__file__).parent, folder / "xz_magics", ignore=shutil.ignore_patterns("__pycache__"))
+    return folder

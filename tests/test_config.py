@@ -253,3 +253,11 @@ def test_no_yaml_that_others_wrote_is_more_than_a_clear_error(tmp_path):
     for case in json.loads(YAML_CASES.read_text()):
         read = settings_or_error(tmp_path / "any.yaml", case["yaml"])
         assert isinstance(read, Settings) or read.hint
+
+
+def test_a_preset_leaves_the_limit_of_cost_alone():
+    settings = changed(Settings(), {"max_total_cost": 0.5, "max_total_time": 9.0}, "here")
+
+    quota = with_preset(settings, "cost-optimized", "here").quota
+
+    assert (quota.max_total_cost, quota.max_total_time, quota.max_executions) == (0.5, None, 5)

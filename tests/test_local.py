@@ -381,14 +381,14 @@ def test_a_processor_that_will_do_is_accepted(gguf, tmp_path, flags, machine):
     _check_machine(cpuinfo, machine)
 
 
-def test_without_the_extra_the_error_says_how_to_install_it(tmp_path):
+def test_without_the_extra_the_error_says_how_to_install_it(package_alone, tmp_path):
     start = (
         "import sys; from pathlib import Path; from xz_magics.providers.local import LocalModel, installed;"
         "print(installed()); LocalModel().start(Path('model.gguf'))"
     )
     command = [sys.executable, "-S", "-c", start]
     ran = subprocess.run(
-        command, env={"PYTHONPATH": str(ROOT)}, cwd=tmp_path, capture_output=True, text=True, check=False
+        command, env={"PYTHONPATH": str(package_alone)}, cwd=tmp_path, capture_output=True, text=True, check=False
     )
 
     assert ran.stdout == "False\n"

@@ -230,3 +230,16 @@ def test_a_key_in_a_prompt_is_warned_of_and_many_warnings_are_cut():
 def test_ten_thousand_tasks_are_read():
     assert len(parse(json.dumps(["x"] * 10_000)).specs) == 10_000
     assert len(parse("- x\n" * 10_000).specs) == 10_000
+
+
+def test_one_line_of_prose_with_a_colon_is_remarked_on_since_its_beginning_became_the_label():
+    prose, labels = parse("Translate to French: hello world"), parse("to French: hello\nto Dutch: hello")
+
+    assert (prose.specs[0].label, prose.specs[0].prompt) == ("Translate to French", "hello world")
+    assert "if it belongs to the prompt, quote the whole line" in prose.warnings[0]
+    assert labels.warnings == ()
+
+
+def test_a_misspelt_field_is_told_of_one_that_may_stand_there():
+    with pytest.raises(SpecError, match="did you mean `max_total_tokens`"):
+        parse("quota: {max_tokns: 1}\ntasks: [hi]")

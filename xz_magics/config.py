@@ -112,10 +112,11 @@ def changed(settings: Settings, values: Mapping[str, Any], where: str) -> Settin
 
 
 def with_preset(settings: Settings, preset: Any, where: str) -> Settings:
-    """Raises ConfigError for a name that is none."""
+    """No preset speaks of cost: that limit stays as it is. Raises ConfigError for a name that is none."""
     if not isinstance(preset, str) or preset not in PRESETS:
         raise ConfigError(f"{where}: no preset is called {preset!r}", f"the presets are {', '.join(PRESETS)}")
-    return replace(settings, **PRESETS[preset])
+    chosen = replace(settings, **PRESETS[preset])
+    return replace(chosen, quota=replace(chosen.quota, max_total_cost=settings.quota.max_total_cost))
 
 
 def config_path(environ: Mapping[str, str] = os.environ) -> Path:

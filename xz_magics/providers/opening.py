@@ -143,7 +143,10 @@ class Opener:
         if not name:
             return Script()
         if name not in self._settings.scripts:
-            raise ModelError(f"no script is called {name!r}", f"known are {_listed(self._settings.scripts)}")
+            raise ModelError(
+                f"no script is called {name!r}",
+                f"known are {_listed(self._settings.scripts)}; scripts stand under `scripts:` in the configuration",
+            )
         return script_of(self._settings.scripts[name], where=name)
 
     def _check_fields(self, task: Task) -> None:

@@ -57,7 +57,14 @@ def document(root: Node, form: str) -> Document:
             head = checked(entries, "head")
             tasks = head.pop("tasks", None) or Node(place=root.place, value=[])
     specs = tuple(_specs(tasks, alone=tasks is root))
-    return Document(head=head, specs=specs, warnings=tuple(_warnings(head, specs)), form=form)
+    split = _split_prompt(specs) if tasks is root and form == "yaml" else ()
+    return Document(head=head, specs=specs, warnings=(*split, *_warnings(head, specs)), form=form)
+
+
+def _split_prompt(specs: Sequence[Spec]) -> Iterator[str]:
+    """One line of prose with a colon in it has the form `label: prompt`."""
+    if len(specs) == 1 and specs[0].label is not None and " " in specs[0].label:
+        yield f"{shown(specs[0].label)} was taken for the label; if it belongs to the prompt, quote the whole line"
 
 
 def _arguments(name: Node, arguments: Node) -> dict[str, Node]:

@@ -66,14 +66,15 @@ def is_field(name: str) -> bool:
 
 
 def _unknown(written: str, place: Place, level: Level) -> SpecError:
-    close = get_close_matches(written.strip().casefold(), _ALL_NAMES, n=1)
+    here = [name for name, field in FIELDS.items() if level in field.levels]
+    close = get_close_matches(written.strip().casefold(), here, n=1)
+    close = close or get_close_matches(written.strip().casefold(), _ALL_NAMES, n=1)
     if any(char.isspace() and char != " " for char in written):
         hint = "use ordinary spaces, for indenting too"
     elif close:
         hint = f"did you mean {named(close[0])}?"
     else:
-        known = ", ".join(name for name, field in FIELDS.items() if level in field.levels)
-        hint = f'known are: {known}; a text that holds ": " needs quotes'
+        hint = f'known are: {", ".join(here)}; a text that holds ": " needs quotes'
     return place.error(f"unknown field {named(written)}", hint)
 
 
