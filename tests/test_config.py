@@ -261,3 +261,10 @@ def test_a_preset_leaves_the_limit_of_cost_alone():
     quota = with_preset(settings, "cost-optimized", "here").quota
 
     assert (quota.max_total_cost, quota.max_total_time, quota.max_executions) == (0.5, None, 5)
+
+
+def test_a_preset_undoes_the_clipping_of_the_one_before():
+    clipped = with_preset(Settings(), "cost-optimized", "here")
+
+    assert clipped.output_max_size == 2048
+    assert with_preset(clipped, "balanced", "here").output_max_size is None

@@ -307,3 +307,18 @@ def test_a_runs_page_shows_the_limits_of_the_session_too_where_they_are_set():
         ("session", "max_total_tokens"),
     ]
     assert len(uses) == 5
+
+
+def test_a_waiter_whose_loop_is_gone_holds_nothing():
+    tracker = Tracker(Quota(max_total_tokens=100))
+
+    async def two():
+        async with tracker.reserve(tokens=100):
+            waiting = tracker.reserve(tokens=50).__aenter__()
+            waiting.send(None)
+            waiting.close()
+
+    asyncio.run(two())
+
+    assert tracker.reserved.tokens == 0
+    assert tracker.remaining_tokens == 100

@@ -23,11 +23,13 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     "balanced": {
         "max_depth": 3,
         "default_max_turns": 10,
+        "output_max_size": None,
         "quota": Quota(max_executions=20, max_total_tokens=100_000, max_total_time=600),
     },
     "performance-optimized": {
         "max_depth": 4,
         "default_max_turns": 20,
+        "output_max_size": None,
         "quota": Quota(max_executions=50, max_total_tokens=500_000, max_total_time=3600),
     },
 }

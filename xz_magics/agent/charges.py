@@ -84,9 +84,14 @@ class Charges:
             self._book(Usage(input_tokens=self.bound, output_tokens=output, estimated=True))
 
     def _book(self, usage: Usage) -> None:
-        cost = None if self.price is None else self.price.cost(usage)
+        """What is estimated costs the most that it can, as it was reserved."""
+        cost = None if self.price is None else self._cost_of(usage, self.price)
         self.grant.settle(usage, cost or Decimal(0))
         self.turn.book(usage, cost)
+
+    @staticmethod
+    def _cost_of(usage: Usage, price: Price) -> Decimal:
+        return price.worst(usage.input_tokens, usage.output_tokens) if usage.estimated else price.cost(usage)
 
 
 def error_type_of(error: ProviderError | QuotaExceeded) -> ErrorType:

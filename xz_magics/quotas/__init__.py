@@ -114,12 +114,14 @@ class Tracker:
 
     def out_of_time(self) -> QuotaExceeded | None:
         """The error for the first level, from here upwards, whose time has run out."""
-        return next(filter(None, (level.out_of_time() for level in self._chain)), None)
+        with self._room.lock:
+            return next(filter(None, (level.out_of_time() for level in self._chain)), None)
 
     def uses(self, *, above: bool = False) -> list[LimitUse]:
         """A row per limit of this level; `above`: then those limits of the levels above that are set."""
         higher = self._chain[1:] if above else ()
-        return [*self._level.uses(), *(use for level in higher for use in level.uses() if use.limit is not None)]
+        with self._room.lock:
+            return [*self._level.uses(), *(use for level in higher for use in level.uses() if use.limit is not None)]
 
     def _remaining(self, name: str, kind: Callable[[float], Number]) -> Number | None:
         left = next(use.remaining for use in self.uses() if use.name == name)

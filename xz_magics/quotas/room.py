@@ -148,7 +148,7 @@ class Reservation:
         if waiter.woken is not None:
             try:
                 await waiter.woken
-            except asyncio.CancelledError:
+            except BaseException:  # GeneratorExit too: a loop that is closed leaves its waiters behind
                 with self._room.lock:
                     self._room.leave(waiter)
                 raise
