@@ -12,6 +12,8 @@ class Guard:
 
     def __init__(self) -> None:
         self.stopped = False
+        self.before: Any = None
+        """The handler that this guard has replaced and will put back; None where ours stood already."""
         self._on_stop: Callable[[], None] | None = None
 
     def attach(self, on_stop: Callable[[], None]) -> None:
@@ -34,7 +36,6 @@ class Guards:
 
     def __init__(self) -> None:
         self._guards: list[Guard] = []
-        self._before: Any = None
 
     @contextmanager
     def guard(self) -> Iterator[Guard]:
@@ -45,13 +46,29 @@ class Guards:
             return
         self._guards.append(guard)  # before the handler is set, and removed after: no Stop finds nobody to hear it
         try:
-            if len(self._guards) == 1:
-                self._before = signal.signal(signal.SIGINT, self._stop_all)
+            if not self._stands():
+                guard.before = signal.signal(signal.SIGINT, self._stop_all)
             yield guard
         finally:
-            if len(self._guards) == 1:
-                signal.signal(signal.SIGINT, self._before)
+            self._leave(guard)
             self._guards.remove(guard)
+
+    def _leave(self, guard: Guard) -> None:
+        """Puts the old handler back, or leaves that to the next one inside.
+
+        A kernel sets a handler of its own for each cell: under a run that goes on in the background ours may have been
+        replaced, and set again by a later guard.
+        """
+        if guard.before is None or not self._stands():
+            return
+        later = self._guards[self._guards.index(guard) + 1 :]
+        if not later:
+            signal.signal(signal.SIGINT, guard.before)
+        elif later[0].before is None:
+            later[0].before = guard.before
+
+    def _stands(self) -> bool:
+        return bool(signal.getsignal(signal.SIGINT) == self._stop_all)
 
     def _stop_all(self, *_: object) -> None:
         for guard in tuple(self._guards):

@@ -128,3 +128,19 @@ def test_stop_of_awaited_runs_side_by_side_leaves_the_kernel_alive(kernel, serve
     assert done[0].status == "error"
     assert done[1].status == "aborted"
     assert kernel.value("len(xz_magics.last)") == "1"
+
+
+@pytest.mark.parametrize("nested", KINDS)
+def test_stop_of_a_cell_while_another_run_goes_on_as_a_task(kernel, server, nested):
+    begun = len(server.seen()["arrived"])
+    kernel.run("background = asyncio.create_task(xz_magics.run(['latency=20 chunks=200']))")
+    server.wait_for(lambda seen: len(seen["arrived"]) >= begun + 1)
+    cells = kernel.send(cell(STREAMING, nested=nested))
+    server.wait_for(lambda seen: len(seen["arrived"]) >= begun + 5)
+
+    done, ended_after_s = stop_and_look(kernel, server, cells)
+
+    assert ended_after_s < LONGEST_END_S
+    assert "Stopped: 0 of 12 tasks are done" in done[0].error
+    assert kernel.value("len(answers)") == "12"
+    assert "1 done" in kernel.run("%%subagents\na: latency=0.1 still here")[0].html
