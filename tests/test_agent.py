@@ -650,3 +650,30 @@ async def test_text_is_told_as_it_comes_unless_it_is_not_wanted():
 
     assert [event.text for event in events_of(TextReceived, loud)] == ["ab", "cd"]
     assert (events_of(TextReceived, quiet), outcome.output) == ([], "abcd")
+
+
+async def test_what_is_estimated_costs_what_was_reserved_for_it():
+    price = FlatPrice(input_usd=Decimal(1), output_usd=Decimal(1), cache_write_usd=Decimal(5))
+    failing = answering(Step(status=500), price=price)
+    ran = Ran([task()], {"scripted:": failing}, retries=0)
+
+    (outcome,) = await ran.to_the_end()
+
+    assert outcome.estimated
+    assert ran.session.usage.cost == price.worst(outcome.input_tokens, outcome.output_tokens)
+    assert ran.session.usage.cost > price.cost(Usage(input_tokens=outcome.input_tokens, output_tokens=100))
+
+
+async def test_the_beginning_of_a_summary_that_was_broken_off_is_kept_among_the_messages():
+    steps = ("work", Step(answer="sum " * 100, latency_s=30, chunks=400))
+    ran = Ran([task(**SUMMARY)], {"scripted:": answering(*steps)}).start()
+    while len(events_of(TextReceived, ran)) < 3:
+        await asyncio.sleep(0.005)
+
+    ran.engine.stop()
+    (outcome,) = await ran.ended()
+
+    assert outcome.output == "work"
+    assert outcome.messages[-1].role == "assistant"
+    assert outcome.messages[-1].content
+    assert ("sum " * 100).startswith(outcome.messages[-1].content)

@@ -102,7 +102,12 @@ def _cell_parser() -> _Parser:
     add("--max-tokens", type=int, metavar="N", help="the most tokens of one answer (1024; local: 512)")
     add("--max-turns", type=int, metavar="N", help="the most model calls of one task, its summary not counted (10)")
     add("--timeout", type=float, metavar="S", help="seconds for one task, waiting for its start excluded")
-    add("--idle-timeout", type=float, metavar="S", help="seconds without progress that end a call (60)")
+    add(
+        "--idle-timeout",
+        type=float,
+        metavar="S",
+        help="seconds without progress that end a call (60; with --no-stream always 600)",
+    )
     add("--max-concurrent", type=int, metavar="N", help="subagents at work at once (5)")
     add("--fail-fast", action="store_const", const=True, help="the first failure stops the others")
     add("--max-executions", type=int, metavar="N", help="limit of this run: subagents")

@@ -145,10 +145,17 @@ class Subagent:
                 duration_s=None if sent_at is None else now - sent_at,
                 queued_s=(now if granted_at is None else granted_at) - self._ready_at,
                 work=None if self._summary is None else work,
-                messages=tuple(self._messages),
+                messages=self._messages_with_what_came(),
             )
         )
         return status
+
+    def _messages_with_what_came(self) -> tuple[Message, ...]:
+        """With the beginning of a summary that was broken off: it is no output, but it was paid for."""
+        came = self._calls.text
+        if self._work is None or not came or self._messages[-1].content == came:
+            return tuple(self._messages)
+        return (*self._messages, Message(role="assistant", content=came))
 
 
 def clip(text: str, limit_bytes: int | None) -> str:

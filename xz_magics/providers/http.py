@@ -27,6 +27,7 @@ from xz_magics.records import ErrorType, Reply, Request
 
 CONNECT_TIMEOUT_S = 15.0
 REFUSAL_TIMEOUT_S = 5.0
+WHOLE_ANSWER_TIMEOUT_S = 600.0  # nothing comes before all of it does
 LINGER_S = 0.25
 BROKEN = (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, OSError)
 
@@ -151,7 +152,7 @@ class HttpProvider:
     async def _receive(self, request: Request, exchange: Exchange, answer: Answer) -> str | None:
         """Feeds the answer until its end; raises ProviderError for all that prevents or breaks it. The request's id."""
         post = httpx.Request("POST", self._url, headers=self._headers, content=self._body(request))
-        idle_timeout_s = exchange.idle_timeout_s if request.stream else None
+        idle_timeout_s = exchange.idle_timeout_s if request.stream else WHOLE_ANSWER_TIMEOUT_S
         deadline = asyncio.timeout(idle_timeout_s)
         try:
             async with deadline, self._client.sent(post, self._auth, exchange) as response:
