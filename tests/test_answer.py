@@ -1,6 +1,7 @@
 """One answer as its bytes come in: at no byte is a cut one taken for a whole one."""
 
 import json
+import tracemalloc
 
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -12,7 +13,7 @@ from xz_magics.providers.anthropic import AnthropicWire
 from xz_magics.providers.endpoint import Endpoint, redactor
 from xz_magics.providers.failures import Failures
 from xz_magics.providers.openai import OpenAIWire
-from xz_magics.records import Usage
+from xz_magics.records import ToolCall, Usage
 
 KEY = "sk-proj-Ab3dEf6hIj9Kl2"
 TEXT = 'Grüße, 世界 🌍! "quoted" \\ and\nnew line'
@@ -316,3 +317,118 @@ def test_no_bytes_whatever_are_more_than_a_cut_reply_or_a_provider_error(pieces)
     for stream in (True, False):
         ended = outcome(*pieces, stream=stream)
         assert isinstance(ended, ProviderError) or ended.finish in {"cut", "stop"}
+
+
+def call_delta(arguments, **opening):
+    call = {"index": 0, "function": {"arguments": arguments}} | opening
+    return event({"choices": [{"index": 0, "delta": {"tool_calls": [call]}, "finish_reason": None}]}).encode()
+
+
+OPENING = call_delta("", id="call_a", function={"name": "look_up", "arguments": ""})
+FINISHED = event({"choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]}).encode()
+
+
+def test_an_answer_of_tool_calls_alone_is_not_empty():
+    exchange = Exchange()
+
+    reply = outcome(OPENING, call_delta("{}"), FINISHED, exchange=exchange)
+
+    assert (reply.text, reply.finish) == ("", "tool_calls")
+    assert reply.tool_calls == (ToolCall(id="call_a", name="look_up", arguments="{}"),)
+    assert (exchange.text, exchange.received_bytes) == ("", len("look_up{}"))
+
+
+def test_pieces_of_tool_calls_are_progress_and_no_text():
+    heard = []
+    answer = answer_of(exchange=Exchange(on_text=heard.append))
+
+    assert answer.feed(OPENING)
+    assert answer.feed(call_delta("{"))
+    assert heard == []
+
+
+@pytest.mark.parametrize(
+    ("rest", "trouble", "error_type"),
+    [
+        (b"", None, "network"),
+        (b"", RESET, "network"),
+        (b"", ProviderError("it was silent", "", "timeout", "received"), "timeout"),
+        (b"data: {broken\n\n", None, "bad_response"),
+        (b'data: {"error": {"type": "rate_limit_error", "message": "slow down"}}\n\n', None, "rate_limited"),
+    ],
+    ids=["closed", "reset", "silent", "no JSON", "reported"],
+)
+def test_a_stream_that_breaks_off_in_a_tool_call_failed_and_is_charged_by_its_bytes(rest, trouble, error_type):
+    exchange = Exchange()
+
+    error = outcome(OPENING, call_delta('{"word": "x'), rest, trouble=trouble, exchange=exchange)
+
+    assert isinstance(error, ProviderError)
+    assert (error.error_type, error.charge) == (error_type, "received")
+    assert exchange.received_bytes == len('look_up{"word": "x')
+    assert exchange.usage is None
+
+
+def test_text_before_a_tool_call_that_broke_off_is_kept_without_the_call():
+    text = event({"choices": [{"index": 0, "delta": {"content": "Let me see"}}]}).encode()
+
+    reply = outcome(text, OPENING, call_delta('{"word": "x"}'))
+
+    assert (reply.text, reply.finish, reply.tool_calls) == ("Let me see", "cut", ())
+
+
+def test_a_tool_call_that_ran_out_of_tokens_is_no_call():
+    cut_short = event({"choices": [{"index": 0, "delta": {}, "finish_reason": "length"}]}).encode()
+
+    error = outcome(OPENING, call_delta('{"word": "x'), cut_short)
+
+    assert (error.error_type, error.charge) == ("empty_answer", "all")
+    assert "raise max_tokens" in error.hint
+
+
+def test_tool_calls_that_are_too_many_or_too_long_are_given_up(monkeypatch):
+    monkeypatch.setattr(rooms, "MAX_ANSWER_BYTES", 100_000)
+    many = b"".join(call_delta("", id=str(at), index=at) for at in range(1001))
+    long = call_delta("x" * 60_000)
+
+    assert "more than 1,000 tool calls" in outcome(many).message
+    assert "is larger than 100,000 bytes" in outcome(long, long).message
+    assert outcome(many).should_retry is outcome(long, long).should_retry is False
+
+
+def test_no_depth_of_arguments_is_more_than_a_call_or_a_provider_error():
+    """Between them may be a depth that can just be read and, a few calls further in, not be written."""
+    block = event({"type": "content_block_start", "content_block": {"type": "tool_use", "input": []}})
+    finished = event({"type": "message_delta", "delta": {"stop_reason": "tool_use"}}).encode()
+    ended = {}
+    for depth in (50, *range(800, 1000), 100_000):
+        nested = block.replace("[]", "[" * depth + "]" * depth).encode()
+        ended[depth] = outcome(nested, finished, wire=AnthropicWire())
+
+    assert ended[50].tool_calls[0].arguments == "[" * 50 + "]" * 50
+    assert ended[100_000].error_type == "bad_response"
+    assert all(isinstance(end, ProviderError) or end.tool_calls for end in ended.values())
+
+
+def test_a_tool_call_in_very_many_pieces_is_put_together_in_linear_time():
+    """200,000 pieces: with work that grows with what has come before, this would hit the time limit."""
+    piece = call_delta("xxxxxxxxxx")
+
+    reply = outcome(OPENING, *[piece * 100] * 2000, FINISHED)
+
+    assert len(reply.tool_calls[0].arguments) == 2_000_000
+
+
+def test_fifty_megabytes_of_events_without_text_leave_nothing_behind():
+    thought = event({"type": "content_block_delta", "delta": {"type": "thinking_delta", "thinking": "x" * 1000}})
+    piece, answer = thought.encode() * 64, answer_of(AnthropicWire())
+    answer.feed(piece)
+    tracemalloc.start()
+    try:
+        for _ in range(50 * 2**20 // len(piece)):
+            answer.feed(piece)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert peak < 2**20

@@ -4,12 +4,13 @@ import pytest
 from hypothesis import given, strategies as st
 
 from xz_magics.providers.anthropic import AnthropicWire
-from xz_magics.records import Message, Request, Usage
+from xz_magics.records import Message, Request, ToolCall, ToolSpec, Usage
 
 WIRE = AnthropicWire()
+FIELDS = ["text", "usage", "id", "type", "name", "input", "partial_json"]
 ANY_JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["text", "usage", "id"]), inner),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(FIELDS), inner),
     max_leaves=10,
 )
 START = {
@@ -199,5 +200,190 @@ def test_no_shape_whatever_breaks_the_decoder_or_a_whole_reply(kind, name, value
     decoder = WIRE.decoder()
     decoder.feed({"type": kind, name: value})
     decoder.feed({"type": value, name: value})
+    decoder.feed({"type": kind, "index": value, name: {"type": "tool_use", "id": value, "name": value, "input": value}})
+    decoder.feed({"type": kind, "index": value, name: {"partial_json": value}})
     decoder.reply("")
     WIRE.reply_of({"content": [value], "usage": value, "stop_reason": value})
+
+
+LOOK_UP = ToolSpec(name="look_up", description="Looks a word up", parameters={"type": "object"})
+CALL = ToolCall(id="toolu_a", name="look_up", arguments='{"word": "é"}')
+OTHER = ToolCall(id="toolu_b", name="look_up", arguments='{"word": 2}')
+TALK = (
+    Message(role="user", content="Hi"),
+    Message(role="assistant", content="Let me see", tool_calls=(CALL, OTHER)),
+    Message(role="tool", content="a letter", tool_call_id="toolu_a", tool="look_up"),
+    Message(role="tool", content="no word", tool_call_id="toolu_b", tool="look_up", error=True),
+)
+TOOLS = [{"name": "look_up", "description": "Looks a word up", "input_schema": {"type": "object"}}]
+ANSWERS = [
+    {"type": "tool_result", "tool_use_id": "toolu_a", "content": "a letter"},
+    {"type": "tool_result", "tool_use_id": "toolu_b", "content": "no word", "is_error": True},
+]
+
+
+def encoded(*messages, **changes):
+    return WIRE.encode(Request(messages=messages, max_tokens=50, **changes), "claude-x", official=True)
+
+
+def use(index, ident, name="look_up", **fields):
+    block = {"type": "tool_use", "id": ident, "name": name, "input": {}} | fields
+    return {"type": "content_block_start", "index": index, "content_block": block}
+
+
+def piece(index, text):
+    return {"type": "content_block_delta", "index": index, "delta": {"type": "input_json_delta", "partial_json": text}}
+
+
+def stop(index):
+    return {"type": "content_block_stop", "index": index}
+
+
+def test_tools_calls_and_results_go_out_as_this_api_writes_them():
+    body = encoded(*TALK, tools=(LOOK_UP,))
+
+    assert body["tools"] == TOOLS
+    assert "tool_choice" not in body
+    assert body["messages"][1:] == [
+        {
+            "role": "assistant",
+            "content": [
+                {"type": "text", "text": "Let me see"},
+                {"type": "tool_use", "id": "toolu_a", "name": "look_up", "input": {"word": "é"}},
+                {"type": "tool_use", "id": "toolu_b", "name": "look_up", "input": {"word": 2}},
+            ],
+        },
+        {"role": "user", "content": ANSWERS},
+    ]
+
+
+def test_what_the_user_says_after_results_is_one_message_with_them_and_comes_last():
+    asked, answered = Message(role="user", content="And now?"), Message(role="assistant", content="Done")
+
+    sent = encoded(*TALK, asked, answered, asked, tools=(LOOK_UP,))["messages"]
+
+    assert [message["role"] for message in sent] == ["user", "assistant", "user", "assistant", "user"]
+    assert sent[2]["content"] == [*ANSWERS, {"type": "text", "text": "And now?"}]
+    assert sent[4]["content"] == "And now?"
+
+
+@pytest.mark.parametrize("text", ["", "  \n"])
+def test_no_block_is_sent_without_a_visible_character(text):
+    spoken = Message(role="assistant", content=text, tool_calls=(CALL,))
+    nothing = Message(role="tool", content="", tool_call_id="toolu_a", tool="look_up")
+
+    sent = encoded(spoken, nothing, Message(role="user", content=text))["messages"]
+
+    assert [block["type"] for block in sent[0]["content"]] == ["tool_use"]
+    assert sent[1]["content"] == [{"type": "tool_result", "tool_use_id": "toolu_a"}]
+
+
+def test_where_no_tool_may_be_called_any_more_a_conversation_with_calls_still_has_their_definitions():
+    last = encoded(*TALK, tools=(LOOK_UP,), may_call=False)
+    fresh = encoded(*TALK[:1], tools=(LOOK_UP,), may_call=False)
+
+    assert (last["tools"], last["tool_choice"]) == (TOOLS, {"type": "none"})
+    assert set(fresh) == {"model", "messages", "max_tokens", "stream"}
+
+
+@pytest.mark.parametrize("arguments", ['{"a":', "[1]", '{"a": 1e999}', "", "[" * 100_000])
+def test_arguments_that_are_no_object_are_wrapped_up_in_one_when_they_go_back(arguments):
+    call = ToolCall(id="toolu_a", name="no such tool", arguments=arguments)
+
+    (block,) = encoded(Message(role="assistant", content="", tool_calls=(call,)))["messages"][0]["content"]
+
+    assert (block["name"], block["input"]) == ("no_such_tool", {"INVALID_JSON": arguments})
+
+
+def test_a_whole_reply_has_its_text_and_its_tool_calls():
+    content = [{"type": "text", "text": "Let me see"}]
+    content += [{"type": "tool_use", "id": "toolu_a", "name": "look_up", "input": {"word": "é"}}]
+    content += [{"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {}}]
+    content += [{"type": "tool_use", "id": "toolu_b", "name": "look_up", "input": {"word": 2}}]
+
+    reply = WIRE.reply_of(body_of("tool_use", content=content))
+
+    assert (reply.text, reply.finish, reply.tool_calls) == ("Let me see", "tool_calls", (CALL, OTHER))
+
+
+def test_a_stream_puts_each_call_together_by_its_block():
+    texts, reply, ended = streamed(
+        START,
+        delta("Let me"),
+        stop(0),
+        use(1, "toolu_a"),
+        piece(1, ""),
+        {"type": "ping"},
+        piece(1, '{"word":'),
+        use(2, "toolu_b"),
+        piece(2, '{"wo'),
+        piece(1, ' "é"}'),
+        stop(1),
+        piece(2, 'rd": 2}'),
+        stop(2),
+        ending("tool_use"),
+        {"type": "message_stop"},
+    )
+
+    assert [text for text in texts if text] == ["Let me"]
+    assert [at for at, text in enumerate(texts) if text is None] == [5]
+    assert ended
+    assert (reply.text, reply.finish, reply.tool_calls) == ("Let me", "tool_calls", (CALL, OTHER))
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        [use(0, "toolu_b", input={"word": 2})],
+        [use(0, "toolu_b"), use(0, "toolu_b"), piece(0, '{"word": 2}')],
+        [use(None, "toolu_b"), piece(None, '{"word"'), piece(None, ": 2}")],
+        [use(0, "toolu_b", input={"word": 3}), piece(0, '{"word": 2}')],
+    ],
+    ids=["whole at its start", "started twice", "no index", "whole and in pieces"],
+)
+def test_however_servers_send_a_call_it_is_one(events):
+    assert streamed(START, *events, ending("tool_use"))[1].tool_calls == (OTHER,)
+
+
+def test_the_calls_of_the_provider_s_own_tools_are_none_of_ours():
+    own = use(0, "srvtoolu_1", "web_search", type="server_tool_use")
+
+    _, reply, _ = streamed(START, own, piece(0, '{"query": "x"}'), stop(0), delta("Found"), ending())
+
+    assert (reply.text, reply.finish, reply.tool_calls) == ("Found", "stop", ())
+
+
+def test_ids_that_are_missing_or_doubled_are_made_up():
+    _, reply, _ = streamed(START, use(0, "x"), use(1, "x"), use(2, None), use(3, "call-1"), ending("tool_use"))
+
+    assert [(call.id, call.arguments) for call in reply.tool_calls] == [
+        ("x", "{}"),
+        ("call-2", "{}"),
+        ("call-3", "{}"),
+        ("call-1", "{}"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("reason", "finish", "kept"),
+    [
+        ("tool_use", "tool_calls", 1),
+        ("end_turn", "tool_calls", 1),
+        ("max_tokens", "length", 0),
+        ("refusal", "refused", 0),
+        ("pause_turn", "cut", 0),
+        (None, "cut", 0),
+    ],
+)
+def test_calls_win_over_a_plain_end_and_over_nothing_else(reason, finish, kept):
+    _, reply, _ = streamed(START, use(0, "toolu_b"), piece(0, OTHER.arguments), stop(0), ending(reason))
+
+    assert (reply.finish, len(reply.tool_calls)) == (finish, kept)
+
+
+def test_the_bytes_of_names_and_arguments_are_counted_as_they_come():
+    decoder = WIRE.decoder()
+    for event in (START, delta("text"), use(1, "toolu_a"), piece(1, '{"word": "é"}')):
+        decoder.feed(event)
+
+    assert decoder.call_bytes == len("look_up") + len(CALL.arguments.encode())

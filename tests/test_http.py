@@ -3,6 +3,8 @@
 import json
 import logging
 import pickle
+import re
+from contextlib import nullcontext
 from datetime import datetime
 
 import aiohttp
@@ -211,3 +213,43 @@ async def test_the_request_s_id_comes_from_the_headers_where_they_have_one():
     assert (await provider_of(Recorder(answered)).call(a_request(), Exchange())).request_id == "req_1"
     unnamed = httpx.Response(200, json=BODY | {"id": "chatcmpl-1"})
     assert (await provider_of(Recorder(unnamed)).call(a_request(), Exchange())).request_id == "chatcmpl-1"
+
+
+LIMITS = {
+    "X-RateLimit-Limit-Requests": "60",
+    "x-ratelimit-reset-tokens": "6m0s",
+    "Anthropic-RateLimit-Tokens-Remaining": "7",
+}
+
+
+@pytest.mark.parametrize("status", [200, 429, 500])
+async def test_the_exchange_has_the_headers_that_speak_of_rate_limits_of_answers_and_of_refusals(status):
+    answered = httpx.Response(status, json=BODY, headers=LIMITS | {"x-request-id": "req_1", "set-cookie": "a=b"})
+    exchange = Exchange()
+
+    with nullcontext() if status == 200 else pytest.raises(ProviderError):
+        await provider_of(Recorder(answered)).call(a_request(), exchange)
+
+    assert exchange.headers == {name.lower(): value for name, value in LIMITS.items()}
+
+
+@pytest.mark.parametrize(("named", "reason"), [("missing.pem", "No such file"), ("", "Is a directory"), ("no.pem", "")])
+async def test_certificates_that_cannot_be_read_are_an_error_before_anything_is_sent(
+    monkeypatch, tmp_path, named, reason
+):
+    (tmp_path / "no.pem").write_text("no certificate")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / named))
+    provider = HttpProvider(
+        model="test:m",
+        model_id="m",
+        endpoint=Endpoint(name="test", wire="openai", base_url="https://api.example.com/v1"),
+        wire=OpenAIWire(),
+        key=None,
+        price=None,
+    )
+
+    with pytest.raises(ModelError, match=re.escape(str(tmp_path / named))) as caught:
+        await provider.open(print)
+
+    assert reason in caught.value.message
+    assert "SSL_CERT_FILE" in caught.value.hint

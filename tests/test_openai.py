@@ -1,18 +1,22 @@
 """The wire of Chat Completions: what goes out, and what comes back in one piece or as a stream."""
 
+import json
+
 import pytest
 from hypothesis import given, strategies as st
 
 from xz_magics.providers.openai import OpenAIWire
-from xz_magics.records import Message, Request, Usage
+from xz_magics.records import Message, Request, ToolCall, ToolSpec, Usage
 
 WIRE = OpenAIWire()
+FIELDS = ["choices", "delta", "content", "refusal", "usage", "index", "finish_reason", "message"]
+FIELDS += ["tool_calls", "function", "name", "arguments", "id"]
 ANY_JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
-            st.sampled_from(["choices", "delta", "content", "refusal", "usage", "index", "finish_reason", "message"]),
+            st.sampled_from(FIELDS),
             inner,
             max_size=4,
         )
@@ -219,3 +223,267 @@ def test_no_shape_whatever_breaks_the_decoder(values, name):
 def test_no_shape_whatever_breaks_a_whole_reply(value):
     WIRE.reply_of({"choices": [value], "usage": value})
     WIRE.reply_of({"choices": [{"message": value}], "id": value})
+
+
+LOOK_UP = ToolSpec(
+    name="look_up", description="Looks a word up", parameters={"type": "object", "properties": {"word": {}}}
+)
+CALL = ToolCall(id="call_a", name="look_up", arguments='{"word": "é"}')
+OTHER = ToolCall(id="call_b", name="look_up", arguments='{"word": 2}')
+TALK = (
+    Message(role="user", content="Hi"),
+    Message(role="assistant", content="", tool_calls=(CALL, OTHER)),
+    Message(role="tool", content="a letter", tool_call_id="call_a", tool="look_up"),
+    Message(role="tool", content="no word", tool_call_id="call_b", tool="look_up", error=True),
+)
+
+
+def part(index=0, ident=None, name=None, arguments=None):
+    """One piece of a tool call, with only what is given."""
+    function = {"name": name, "arguments": arguments}
+    fields = {"index": index, "id": ident, "function": {key: v for key, v in function.items() if v is not None}}
+    return {key: value for key, value in fields.items() if value is not None}
+
+
+def calls_in(*deltas, finish_reason="tool_calls"):
+    """The tool calls of a stream with these lists of pieces."""
+    _, reply = streamed(*(chunk(tool_calls=delta) for delta in deltas), chunk(finish_reason=finish_reason))
+    return reply.tool_calls
+
+
+def whole_calls(*entries, finish_reason="tool_calls", content=None):
+    whole = body_of(content=content, finish_reason=finish_reason)
+    whole["choices"][0]["message"]["tool_calls"] = list(entries)
+    return WIRE.reply_of(whole)
+
+
+def test_tools_calls_and_results_go_out_as_this_api_writes_them():
+    body = WIRE.encode(Request(messages=TALK, max_tokens=50, tools=(LOOK_UP,)), "gpt-x", official=False)
+
+    assert body["tools"] == [
+        {
+            "type": "function",
+            "function": {"name": "look_up", "description": "Looks a word up", "parameters": LOOK_UP.parameters},
+        }
+    ]
+    assert body["messages"][1:] == [
+        {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [
+                {"id": "call_a", "type": "function", "function": {"name": "look_up", "arguments": CALL.arguments}},
+                {"id": "call_b", "type": "function", "function": {"name": "look_up", "arguments": OTHER.arguments}},
+            ],
+        },
+        {"role": "tool", "tool_call_id": "call_a", "content": "a letter"},
+        {"role": "tool", "tool_call_id": "call_b", "content": "no word"},
+    ]
+
+
+def test_text_beside_tool_calls_goes_out_with_them():
+    spoken = Message(role="assistant", content="Let me see", tool_calls=(CALL,))
+
+    body = WIRE.encode(Request(messages=(spoken,), max_tokens=50), "gpt-x", official=True)
+
+    assert body["messages"][0]["content"] == "Let me see"
+
+
+@pytest.mark.parametrize("changes", [{}, {"tools": (LOOK_UP,), "may_call": False}])
+def test_without_tools_or_where_none_may_be_called_nothing_is_said_of_tools(changes):
+    params = {"parallel_tool_calls": False}
+    body = WIRE.encode(Request(messages=TALK, max_tokens=50, params=params, **changes), "gpt-x", official=True)
+
+    assert set(body) == {"model", "messages", "max_completion_tokens", "stream", "stream_options"}
+    assert [message["role"] for message in body["messages"]] == ["user", "assistant", "tool", "tool"]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "sent"),
+    [
+        ("a b.ü", "{}", ("a_b__", {})),
+        ("", '{"a": 1}', ("_", {"a": 1})),
+        ("x" * 90, "{}", ("x" * 64, {})),
+        ("f", '{"a":', ("f", {"INVALID_JSON": '{"a":'})),
+        ("f", "[1]", ("f", {"INVALID_JSON": "[1]"})),
+        ("f", '{"a": 1e999}', ("f", {"INVALID_JSON": '{"a": 1e999}'})),
+        ("f", '{"a": NaN}', ("f", {"INVALID_JSON": '{"a": NaN}'})),
+        ("f", "[" * 100_000, ("f", {"INVALID_JSON": "[" * 100_000})),
+    ],
+)
+def test_calls_that_no_server_would_read_again_are_made_readable(name, arguments, sent):
+    call = ToolCall(id="call_a", name=name, arguments=arguments)
+    history = (Message(role="assistant", content="", tool_calls=(call,)),)
+
+    body = WIRE.encode(Request(messages=history, max_tokens=50), "gpt-x", official=False)
+
+    function = body["messages"][0]["tool_calls"][0]["function"]
+    assert (function["name"], json.loads(function["arguments"])) == sent
+
+
+def test_a_whole_reply_has_its_tool_calls_in_order():
+    reply = whole_calls(
+        part(ident="call_a", name="look_up", arguments=CALL.arguments),
+        part(ident="call_b", name="look_up", arguments=OTHER.arguments),
+    )
+
+    assert (reply.text, reply.finish, reply.tool_calls) == ("", "tool_calls", (CALL, OTHER))
+
+
+def test_a_stream_puts_each_call_together_by_its_index():
+    texts, reply = streamed(
+        chunk("Let me"),
+        chunk(tool_calls=[part(0, "call_a", "look_up", "")]),
+        chunk(tool_calls=[part(0, arguments='{"word":')]),
+        chunk(tool_calls=[part(1, "call_b", "look_up", '{"wo')]),
+        chunk(tool_calls=[part(0, arguments=' "é"}'), part(1, arguments='rd": 2}')]),
+        chunk(finish_reason="tool_calls"),
+    )
+
+    assert texts == ["Let me", "", "", "", "", ""]
+    assert (reply.text, reply.finish, reply.tool_calls) == ("Let me", "tool_calls", (CALL, OTHER))
+
+
+ONE, TWO = '{"a": 1}', '{"a": 2}'
+
+
+@pytest.mark.parametrize(
+    "deltas",
+    [
+        [[part(0, "1", "f", ONE), part(1, "2", "g", TWO)]],
+        [[part(0, "1", "f", ONE)], [part(0, "2", "g", TWO)]],
+        [[part(None, "1", "f", ONE)], [part(None, "2", "g", TWO)]],
+        [[part(None, "1", "f", ONE), part(None, "2", "g", TWO)]],
+        [
+            [part(None, "1", "f", "{")],
+            [part(None, arguments=ONE[1:])],
+            [part(None, "2", "g")],
+            [part(None, None, None, TWO)],
+        ],
+        [[part(0, "1", "f", {"a": 1})], [part(1, "2", "g", {"a": 2})]],
+        [[part(0, "1", "f", {}), part(0, arguments=ONE)], [part(1, "2", "g", TWO)]],
+        [[part(0, "1", "f")], [part(0, "x", None, ONE[:3])], [part(0, "y", None, ONE[3:])], [part(1, "2", "g", TWO)]],
+        [[part(0, "1", "f", "{")], [part(0, "1", "f", ONE[1:])], [part(1, "2", "g", TWO)]],
+        [[part(3, "1", "f", ONE)], [part(1, "2", "g", TWO)]],
+        [[part(0, "1", "f", ONE), {}, None, "x"], [part(1, "2", "g", TWO)]],
+    ],
+    ids=[
+        "whole in one delta",
+        "one index for all",
+        "no index",
+        "no index in one delta",
+        "no index in pieces",
+        "objects",
+        "an empty object first",
+        "another id with each piece",
+        "name and id with each piece",
+        "indexes out of order",
+        "nonsense among them",
+    ],
+)
+def test_however_servers_send_two_calls_they_are_two(deltas):
+    assert calls_in(*deltas) == (
+        ToolCall(id="1", name="f", arguments=ONE),
+        ToolCall(id="2", name="g", arguments=TWO),
+    )
+
+
+def test_calls_without_index_and_id_are_told_apart_by_their_names():
+    assert calls_in([part(None, None, "f", ONE)], [part(None, "", "g", TWO)]) == (
+        ToolCall(id="call-1", name="f", arguments=ONE),
+        ToolCall(id="call-2", name="g", arguments=TWO),
+    )
+
+
+def test_ids_that_are_missing_or_doubled_are_made_up_and_differ_from_all():
+    entries = [part(ident=ident, name="f") for ident in ("x", None, "x", "call-1", "", 7)]
+
+    assert [call.id for call in whole_calls(*entries).tool_calls] == [
+        "x",
+        "call-2",
+        "call-3",
+        "call-1",
+        "call-4",
+        "call-5",
+    ]
+    assert [call.id for call in calls_in([part(0, "x", "f"), part(1, "x", "f"), part(2, None, "f")])] == [
+        "x",
+        "call-1",
+        "call-2",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (None, "{}"),
+        ("", "{}"),
+        (" \n", "{}"),
+        ({}, "{}"),
+        ({"a": "ü"}, '{"a": "ü"}'),
+        ([1], "[1]"),
+        (5, "5"),
+        ('{"a": 1', '{"a": 1'),
+        (' {"a": 1} ', ' {"a": 1} '),
+    ],
+)
+def test_arguments_are_text_whatever_the_server_sends(arguments, text):
+    assert whole_calls(part(name="f", arguments=arguments)).tool_calls[0].arguments == text
+    assert calls_in([part(0, "x", "f", arguments)])[0].arguments == text
+
+
+def test_a_call_without_a_name_has_an_empty_one():
+    assert whole_calls({"id": "x"}).tool_calls == (ToolCall(id="x", name="", arguments="{}"),)
+
+
+@pytest.mark.parametrize(
+    ("reason", "finish", "kept"),
+    [
+        ("tool_calls", "tool_calls", 1),
+        ("function_call", "tool_calls", 1),
+        ("stop", "tool_calls", 1),
+        ("length", "length", 0),
+        ("content_filter", "refused", 0),
+        ("error", "cut", 0),
+    ],
+)
+def test_calls_win_over_stop_and_over_nothing_else(reason, finish, kept):
+    pieces = part(0, "x", "f", ONE)
+    _, reply = streamed(chunk("Hm", tool_calls=[pieces]), chunk(finish_reason=reason))
+    whole = whole_calls(pieces, finish_reason=reason, content="Hm")
+
+    assert (reply.finish, len(reply.tool_calls), reply.finish_reason) == (finish, kept, reason)
+    assert (whole.finish, len(whole.tool_calls), whole.finish_reason) == (finish, kept, reason)
+
+
+def test_a_refusal_beside_calls_is_a_refusal():
+    _, reply = streamed(chunk(refusal="No", tool_calls=[part(0, "x", "f", ONE)]), chunk(finish_reason="stop"))
+
+    assert (reply.finish, reply.tool_calls) == ("refused", ())
+
+
+def test_a_stream_without_a_finish_reason_has_no_calls_however_whole_they_look():
+    _, reply = streamed(chunk("Hm"), chunk(tool_calls=[part(0, "x", "f", ONE)]))
+
+    assert (reply.finish, reply.tool_calls) == ("cut", ())
+
+
+def test_the_bytes_of_names_and_arguments_are_counted_as_they_come():
+    decoder = WIRE.decoder()
+    seen = []
+    for delta in ([part(0, "id", "naïve")], [part(0, arguments='"ü\ud83d"')], [part(0, "id", "naïve", {"a": 1})]):
+        decoder.feed(chunk(tool_calls=delta))
+        seen.append(decoder.call_bytes)
+
+    assert seen == [6, 13, 21]
+
+
+def test_more_calls_than_any_answer_has_are_refused():
+    decoder = WIRE.decoder()
+
+    for index in range(1000):
+        decoder.feed(chunk(tool_calls=[part(index, str(index), "f")]))
+
+    with pytest.raises(ValueError, match="more than 1,000 tool calls"):
+        decoder.feed(chunk(tool_calls=[part(1000, "1000", "f")]))
+    with pytest.raises(ValueError, match="more than 1,000 tool calls"):
+        whole_calls(*[part(name="f")] * 1001)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 from xz_magics.errors import XzMagicsError
-from xz_magics.records import ErrorType, Message, Quota, Status, Task, Turn
+from xz_magics.records import ErrorType, Insert, Message, Quota, Status, Task, ToolCall, Turn
 
 logger = logging.getLogger("xz_magics")
 
@@ -82,6 +82,28 @@ class TurnEnded:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ToolCalled:
+    """A model asked for a tool, and it begins."""
+
+    label: str
+    turn: int
+    call: ToolCall
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolAnswered:
+    """The result that goes back to the model; `error`: it says what went wrong. Time in seconds."""
+
+    label: str
+    turn: int
+    call_id: str
+    tool: str
+    duration_s: float
+    error: bool = False
+    cached: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TaskEnded:
     """The one final event of a task. Times in seconds; what was never reached is None."""
 
@@ -113,6 +135,8 @@ Event = (
     | RetryScheduled
     | AccountPaused
     | TurnEnded
+    | ToolCalled
+    | ToolAnswered
     | TaskEnded
     | RunEnded
 )
@@ -164,7 +188,7 @@ class Stream:
                 logger.exception("an observer of run %s failed and hears no more: %r", self.run, observer)
 
 
-_CLASSES = {cls.__name__: cls for cls in (*Event.__args__, Stamped, Task, Turn, Message, Quota)}
+_CLASSES = {cls.__name__: cls for cls in (*Event.__args__, Stamped, Task, Insert, Turn, Message, ToolCall, Quota)}
 
 
 def to_json(value: Any) -> Any:

@@ -36,7 +36,10 @@ ERROR_TYPES: tuple[ErrorType, ...] = get_args(ErrorType)
 Finish = Literal["stop", "length", "refused", "tool_calls", "cut"]
 """Why a reply ended, in one vocabulary for all wires. `cut`: the stream broke off after some text."""
 
-Role = Literal["system", "user", "assistant"]
+Role = Literal["system", "user", "assistant", "tool"]
+
+AfterWhen = Literal["text", "done", "ended"]
+"""What a task asks of those that it comes after: some text (done or incomplete), `done`, or any end at all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,9 +53,37 @@ class Quota:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ToolCall:
+    """A model's wish to have a tool called. `arguments` is the JSON text as the model wrote it, which may be none."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolSpec:
+    """What a model is told of a tool. `parameters` is the JSON schema of an object."""
+
+    name: str
+    description: str
+    parameters: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
+    """One message of a conversation. An assistant's may hold tool calls; a tool's answers the call of that id.
+
+    `error`: the tool's result says what went wrong. `cached`: it is that of an equal call before.
+    """
+
     role: Role
     content: str
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
+    tool: str | None = None
+    error: bool = False
+    cached: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +103,10 @@ class Usage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What one model call asks. `max_tokens` always goes out: the reservation rests on it."""
+    """What one model call asks. `max_tokens` always goes out: the reservation rests on it.
+
+    `may_call` False: the tools are known from before, and none may be called any more.
+    """
 
     messages: tuple[Message, ...]
     max_tokens: int
@@ -82,6 +116,8 @@ class Request:
     stop: tuple[str, ...] = ()
     params: Mapping[str, Any] = field(default_factory=dict)
     stream: bool = True
+    tools: tuple[ToolSpec, ...] = ()
+    may_call: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,11 +134,21 @@ class Reply:
     model: str | None = None
     request_id: str | None = None
     note: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Insert:
+    """Where the output of an earlier task goes into a text of a later one: before the character number `at`."""
+
+    field: Literal["prompt", "system", "summary_prompt"]
+    at: int
+    label: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """One complete unit of work: nothing about it is left to be filled in. Times in seconds."""
+    """One complete unit of work: only the outputs of earlier tasks may be left to be filled in. Times in seconds."""
 
     index: int
     label: str
@@ -120,6 +166,9 @@ class Task:
     timeout: float | None = None
     idle_timeout: float | None = None
     params: Mapping[str, Any] = field(default_factory=dict)
+    after: tuple[str, ...] = ()
+    after_when: AfterWhen = "text"
+    inserts: tuple[Insert, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +187,7 @@ class Turn:
     finish_reason: str | None = None
     error_type: ErrorType | None = None
     error: str | None = None
+    tool_calls: int = 0
 
     @property
     def total_tokens(self) -> int | None:
@@ -149,6 +199,7 @@ class Outcome:
     """How one task ended. Times in seconds, `started_at` in seconds since the epoch (UTC); None is unknown.
 
     `output` is what the task answered, in part where the status says so; `work` is the text before a summary.
+    Tokens and cost are its own; `tree_tokens` and `tree_cost_usd` include what it delegated, at every depth.
     """
 
     index: int
@@ -169,6 +220,8 @@ class Outcome:
     finish_reason: str | None = None
     work: str | None = None
     messages: tuple[Message, ...] = ()
+    tree_tokens: int | None = None
+    tree_cost_usd: float | None = None
 
     @property
     def success(self) -> bool:

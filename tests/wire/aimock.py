@@ -13,7 +13,28 @@ from urllib.request import Request, urlopen
 MODULES = Path(os.environ.get("XZ_MAGICS_AIMOCK", Path(__file__).parents[2] / "node_modules"))
 CLI = MODULES / "@copilotkit" / "aimock" / "dist" / "cli.js"
 ANSWER = "One two three four five six seven eight nine ten"
+FORECAST = "Rain in München, sun in Paris"
+CALLED = [
+    {"id": "call_one", "name": "get_weather", "arguments": {"city": "München"}},
+    {"id": "call_two", "name": "get_weather", "arguments": {"city": "Paris", "days": [1, 2]}},
+]
 FIXTURES = [
+    {
+        "match": {"userMessage": "weather", "hasToolResult": False},
+        "response": {"toolCalls": CALLED, "usage": {"prompt_tokens": 11, "completion_tokens": 4}},
+    },
+    {"match": {"userMessage": "weather", "toolResultContains": "sunny"}, "response": {"content": FORECAST}},
+    {"match": {"userMessage": "speak and call"}, "response": {"content": ANSWER, "toolCalls": CALLED}},
+    {
+        "match": {"userMessage": "call and speak"},
+        "response": {"blocks": [{"type": "toolCall"} | CALLED[0], {"type": "text", "text": ANSWER}]},
+    },
+    {
+        "match": {"userMessage": "call and stop short"},
+        "response": {"toolCalls": CALLED},
+        "latency": 30,
+        "truncateAfterChunks": 6,
+    },
     {
         "match": {"userMessage": "count"},
         "response": {"content": ANSWER, "usage": {"prompt_tokens": 11, "completion_tokens": 4}},

@@ -4,7 +4,7 @@ import asyncio
 import json
 
 import pytest
-from aimock import ANSWER
+from aimock import ANSWER, CALLED, FORECAST
 from calling import WIRES, a_provider, called
 
 from xz_magics.errors import ProviderError
@@ -12,13 +12,20 @@ from xz_magics.providers import Exchange
 from xz_magics.providers.answer import Answer
 from xz_magics.providers.endpoint import Endpoint, redactor
 from xz_magics.providers.failures import Failures
-from xz_magics.records import Message, Request, Usage
+from xz_magics.records import Message, Request, ToolSpec, Usage
 
 pytestmark = pytest.mark.parametrize("wire", ["openai", "anthropic"])
 
 
-def ask(aimock, wire, prompt, *, stream=True, **changes):
-    messages = (Message(role="system", content="You count"), Message(role="user", content=prompt))
+WEATHER = ToolSpec(
+    name="get_weather",
+    description="The weather of a city",
+    parameters={"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+)
+
+
+def ask(aimock, wire, prompt, *, later=(), stream=True, **changes):
+    messages = (Message(role="system", content="You count"), Message(role="user", content=prompt), *later)
     request = Request(messages=messages, max_tokens=50, stream=stream, **changes)
 
     async def scenario():
@@ -104,6 +111,63 @@ def test_chaos_is_an_error_that_may_be_tried_again(aimock, wire, chaos, error_ty
     ended = ask(aimock, wire, "count", stream=stream)
 
     assert (ended.error.error_type, ended.error.charge) == (error_type, charge)
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_tools_are_called_side_by_side_and_their_results_are_answered(aimock, wire, stream):
+    called_for = ask(aimock, wire, "weather", stream=stream, tools=(WEATHER,))
+
+    reply = called_for.reply
+    assert (reply.text, reply.finish, reply.usage) == ("", "tool_calls", Usage(input_tokens=11, output_tokens=4))
+    assert as_called(reply) == [(call["id"], call["name"], call["arguments"]) for call in CALLED]
+    assert called_for.exchange.text == ""
+    assert (called_for.exchange.received_bytes > 0) == stream
+
+    later = answered(reply, "rainy", "sunny")
+    done = ask(aimock, wire, "weather", later=later, stream=stream, tools=(WEATHER,))
+    last = ask(aimock, wire, "weather", later=later, stream=stream, tools=(WEATHER,), may_call=False)
+
+    assert (done.reply.text, done.reply.finish) == (FORECAST, "stop")
+    assert (last.reply.text, last.reply.finish) == (FORECAST, "stop")
+    first, *_, final = (entry["body"] for entry in aimock.ask("/__aimock/journal")[-3:])
+    assert [tool["function"] for tool in first["tools"]] == [
+        {"name": WEATHER.name, "description": WEATHER.description, "parameters": WEATHER.parameters}
+    ]
+    assert [message["tool_call_id"] for message in final["messages"] if message["role"] == "tool"] == [
+        "call_one",
+        "call_two",
+    ]
+    assert bool(final.get("tools")) == (wire == "anthropic")
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize(("prompt", "calls"), [("speak and call", CALLED), ("call and speak", CALLED[:1])])
+def test_text_and_calls_of_one_answer_are_both_there_in_any_order(aimock, wire, prompt, calls, stream):
+    ended = ask(aimock, wire, prompt, stream=stream, tools=(WEATHER,))
+
+    assert (ended.reply.text, ended.reply.finish) == (ANSWER, "tool_calls")
+    assert as_called(ended.reply) == [(call["id"], call["name"], call["arguments"]) for call in calls]
+
+
+def test_a_stream_that_is_broken_off_in_its_calls_gives_none_of_them(aimock, wire):
+    ended = ask(aimock, wire, "call and stop short", tools=(WEATHER,))
+
+    assert ended.reply is None
+    assert (ended.error.error_type, ended.error.charge) == ("network", "received")
+    assert ended.exchange.received_bytes > 0
+
+
+def as_called(reply):
+    return [(call.id, call.name, json.loads(call.arguments)) for call in reply.tool_calls]
+
+
+def answered(reply, *results):
+    """The reply and the results of its calls, as the messages that follow."""
+    results = [
+        Message(role="tool", content=result, tool_call_id=call.id, tool=call.name)
+        for call, result in zip(reply.tool_calls, results, strict=True)
+    ]
+    return (Message(role="assistant", content=reply.text, tool_calls=reply.tool_calls), *results)
 
 
 def test_its_recorded_stream_cut_at_any_byte_is_whole_only_once_it_has_said_why_it_ends(aimock, wire):

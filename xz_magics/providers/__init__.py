@@ -1,6 +1,6 @@
 """What a provider is: one verb, one model call. `open_provider` finds the one for a name such as "openai:MODEL"."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from xz_magics.prices import Price
@@ -11,13 +11,15 @@ class Exchange:
     """One attempt as it goes: what has gone out and come back so far.
 
     A provider writes it while it works, so that a cancelled, cut or timed-out call keeps its text and can be charged.
-    The caller may set `idle_timeout_s`: how long a stream may bring nothing new; None is no limit.
+    The caller may set `idle_timeout_s`: how long a stream may bring nothing new; None is no limit. `headers` are those
+    of the answer that speak of rate limits, with lower-case names.
     """
 
     __slots__ = (
         "_on_sent",
         "_on_text",
         "finish_reason",
+        "headers",
         "idle_timeout_s",
         "parts",
         "received_bytes",
@@ -33,6 +35,7 @@ class Exchange:
         self.received_bytes = 0
         self.usage: Usage | None = None
         self.finish_reason: str | None = None
+        self.headers: Mapping[str, str] = {}
         self.idle_timeout_s: float | None = 60.0
 
     def mark_sent(self) -> None:
@@ -76,6 +79,11 @@ class Provider(Protocol):
     @property
     def overhead_tokens(self) -> int:
         """The most a wire adds to the texts' own bytes: hidden system prompts and chat forms."""
+        ...
+
+    @property
+    def tools_overhead_tokens(self) -> int:
+        """The most that the offer of tools adds on top of their schemas' bytes."""
         ...
 
     @property

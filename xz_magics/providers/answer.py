@@ -7,7 +7,7 @@ from typing import Any
 from xz_magics.errors import ProviderError
 from xz_magics.providers import Exchange
 from xz_magics.providers.failures import Failures
-from xz_magics.providers.sse import EventDecoder, EventTooLarge, ServerEvent
+from xz_magics.providers.sse import EventDecoder, ServerEvent
 from xz_magics.providers.wire import Wire
 from xz_magics.records import Reply
 
@@ -31,6 +31,7 @@ class Answer:
         self._undecided = stream
         self._events: EventDecoder | None = None
         self._begun = False
+        self._call_bytes = 0
         self._ended = False
 
     @property
@@ -67,13 +68,14 @@ class Answer:
         reply = self._decoder.reply(text)
         if self._decoder.finish is not None:
             return reply
-        if trouble is not None and (not text or trouble.error_type == "timeout"):
-            raise trouble
-        if text:
+        if text and (trouble is None or trouble.error_type != "timeout"):
             return replace(reply, note=trouble.message if trouble else "the stream ended before it was finished")
-        if self._body.strip() and not self._begun:
+        if trouble is None and self._body.strip() and not self._begun:
             raise self._failures.unreadable("got a stream without any event", self._body)
-        raise self._failures.cut_off()
+        error = trouble or self._failures.cut_off()
+        if error.charge == "all" and self._exchange.received_bytes:
+            raise _charged_by_bytes(error) from error
+        raise error
 
     def _whole(self, trouble: ProviderError | None) -> Reply:
         body = self._body
@@ -102,7 +104,9 @@ class Answer:
                 elif (text := self._decoder.feed(self._chunk_of(event))) is not None:
                     news = True
                     self._exchange.add_text(text)
-        except EventTooLarge as error:
+                    self._exchange.received_bytes += self._decoder.call_bytes - self._call_bytes
+                    self._call_bytes = self._decoder.call_bytes
+        except ValueError as error:
             raise self._failures.too_large(str(error)) from error
         self._check_size(self._exchange.received_bytes)
         return news
@@ -125,3 +129,9 @@ class Answer:
     def _check_size(self, size: int) -> None:
         if size > MAX_ANSWER_BYTES:
             raise self._failures.too_large(f"the answer is larger than {MAX_ANSWER_BYTES:,} bytes")
+
+
+def _charged_by_bytes(error: ProviderError) -> ProviderError:
+    """The same failure, of a stream that had brought text or parts of tool calls."""
+    message, hint, error_type, _, *rest = error.args
+    return ProviderError(message, hint, error_type, "received", *rest)

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+from xz_magics.providers.tool_calls import Calls, arguments_of, name_of
 from xz_magics.providers.wire import StreamDecoder, count, mapping, string, text_of, usage_of
-from xz_magics.records import Finish, Reply, Request, Usage
+from xz_magics.records import Finish, Message, Reply, Request, Usage
 
 FINISHES: dict[str, Finish] = {
     "end_turn": "stop",
@@ -21,8 +22,9 @@ class AnthropicWire:
     path = "/v1/messages"
     official_host = "api.anthropic.com"
     overhead_tokens = 128
+    tools_overhead_tokens = 1024
     unsupported = frozenset({"seed"})
-    reserved = frozenset({"model", "messages", "system", "max_tokens", "stream"})
+    reserved = frozenset({"model", "messages", "system", "max_tokens", "stream", "tools", "tool_choice"})
 
     def headers(self, key: str | None) -> dict[str, str]:
         version = {"anthropic-version": "2023-06-01"}
@@ -31,11 +33,7 @@ class AnthropicWire:
     def encode(self, request: Request, model_id: str, *, official: bool) -> dict[str, Any]:  # noqa: ARG002 - of Wire
         body: dict[str, Any] = {name: value for name, value in request.params.items() if name not in self.reserved}
         body["model"] = model_id
-        body["messages"] = [
-            {"role": message.role, "content": message.content}
-            for message in request.messages
-            if message.role != "system"
-        ]
+        body["messages"] = _messages(request.messages)
         body["max_tokens"] = request.max_tokens
         system = "\n\n".join(message.content for message in request.messages if message.role == "system")
         if system:
@@ -46,16 +44,21 @@ class AnthropicWire:
             body["stop_sequences"] = list(request.stop)
         if request.stream:
             body["stream"] = True
-        return body
+        return body | _offer(request)
 
     def reply_of(self, body: Mapping[str, Any]) -> Reply:
         if not isinstance(body.get("content"), list):
             raise ValueError("it has no list of content blocks")  # noqa: TRY004 - a field's value, no argument's type
         reason = string(body.get("stop_reason"))
+        calls = Calls()
+        for at, block in enumerate(map(mapping, body["content"])):
+            _open(calls, at, block)
+        finish, tool_calls = calls.ending(_finish_of(reason or "end_turn"))
         return Reply(
             text=text_of(body["content"]),
-            finish=_finish_of(reason or "end_turn"),
+            finish=finish,
             finish_reason=reason,
+            tool_calls=tool_calls,
             usage=_usage(mapping(body.get("usage"))),
             model=string(body.get("model")),
             request_id=string(body.get("id")),
@@ -71,6 +74,7 @@ class _Decoder:
     def __init__(self) -> None:
         self.ended = False
         self._reason: str | None = None
+        self._calls = Calls()
         self._usage: dict[str, Any] = {}
         self._model: str | None = None
         self._id: str | None = None
@@ -79,12 +83,21 @@ class _Decoder:
     def finish(self) -> Finish | None:
         return None if self._reason is None else _finish_of(self._reason)
 
+    @property
+    def call_bytes(self) -> int:
+        return self._calls.received_bytes
+
     def feed(self, chunk: Mapping[str, Any]) -> str | None:
         match chunk.get("type"):
             case "content_block_delta":
-                return string(mapping(chunk.get("delta")).get("text")) or ""
+                delta = mapping(chunk.get("delta"))
+                if "partial_json" in delta and chunk.get("index") in self._calls:
+                    self._calls.add(chunk.get("index"), arguments=delta["partial_json"])
+                return string(delta.get("text")) or ""
             case "content_block_start":
-                return string(mapping(chunk.get("content_block")).get("text")) or ""
+                block = mapping(chunk.get("content_block"))
+                _open(self._calls, chunk.get("index"), block)
+                return string(block.get("text")) or ""
             case "message_start":
                 message = mapping(chunk.get("message"))
                 self._model, self._id = string(message.get("model")), string(message.get("id"))
@@ -102,15 +115,70 @@ class _Decoder:
         return ""
 
     def reply(self, text: str) -> Reply:
-        finish = self.finish
+        finish, tool_calls = self._calls.ending(self.finish or "cut")
         return Reply(
             text=text,
-            finish=finish or "cut",
+            finish=finish,
             finish_reason=self._reason,
-            usage=_usage(self._usage) if finish else None,
+            tool_calls=tool_calls,
+            usage=_usage(self._usage) if self.finish else None,
             model=self._model,
             request_id=self._id,
         )
+
+
+def _messages(messages: tuple[Message, ...]) -> list[dict[str, Any]]:
+    """The results of one turn's calls go back in one message, with what the user says after them."""
+    sent: list[dict[str, Any]] = []
+    for message in messages:
+        if message.role == "system":
+            continue
+        content = _content(message)
+        if message.role in {"tool", "user"} and sent and _holds_results(sent[-1]):
+            sent[-1]["content"] += content if isinstance(content, list) else _text(content)
+        else:
+            sent.append({"role": "user" if message.role == "tool" else message.role, "content": content})
+    return sent
+
+
+def _holds_results(sent: Mapping[str, Any]) -> bool:
+    return isinstance(sent["content"], list) and sent["content"][-1]["type"] == "tool_result"
+
+
+def _content(message: Message) -> str | list[dict[str, Any]]:
+    if message.role == "tool":
+        result: dict[str, Any] = {"type": "tool_result", "tool_use_id": message.tool_call_id}
+        result |= {"content": message.content} if message.content else {}
+        return [result | ({"is_error": True} if message.error else {})]
+    if message.tool_calls:
+        uses = [
+            {"type": "tool_use", "id": call.id, "name": name_of(call), "input": arguments_of(call)}
+            for call in message.tool_calls
+        ]
+        return _text(message.content) + uses
+    return message.content
+
+
+def _text(text: str) -> list[dict[str, Any]]:
+    """As a block; one without a visible character would be refused."""
+    return [{"type": "text", "text": text}] if text.strip() else []
+
+
+def _offer(request: Request) -> dict[str, Any]:
+    """The tools; a conversation that holds calls of them needs them even where none may be called any more."""
+    called = any(message.tool_calls for message in request.messages)
+    if not request.tools or not (request.may_call or called):
+        return {}
+    tools = [
+        {"name": spec.name, "description": spec.description, "input_schema": dict(spec.parameters)}
+        for spec in request.tools
+    ]
+    return {"tools": tools} | ({} if request.may_call else {"tool_choice": {"type": "none"}})
+
+
+def _open(calls: Calls, index: Any, block: Mapping[str, Any]) -> None:
+    if block.get("type") == "tool_use":
+        calls.add(index, ident=block.get("id"), name=block.get("name"), arguments=block.get("input"))
 
 
 def _finish_of(reason: str) -> Finish:

@@ -2,13 +2,13 @@
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from xz_magics.errors import ModelError
 from xz_magics.prices import FREE, Price
-from xz_magics.providers import Exchange
+from xz_magics.providers import Exchange, emulated_tools
 from xz_magics.providers.endpoint import Endpoint
 from xz_magics.providers.http import HttpProvider
 from xz_magics.providers.local import LOCAL_NOTE, Address, LocalModel
@@ -36,6 +36,10 @@ class EmbeddedProvider:
     def overhead_tokens(self) -> int:
         return self._wire.overhead_tokens
 
+    @property
+    def tools_overhead_tokens(self) -> int:
+        return emulated_tools.OVERHEAD_TOKENS
+
     async def open(self, tell: Callable[[str], None]) -> None:
         """Fetches the weights where they are missing and starts the child process where it does not run yet."""
         stop = threading.Event()
@@ -53,7 +57,13 @@ class EmbeddedProvider:
         """Always streams: a stream that is cancelled frees its place at once, a plain request after seconds."""
         if self._http is None:
             raise ModelError("the embedded model has not been opened", "await provider.open() first")
-        return await self._http.call(replace(request, stream=True), exchange)
+        request = replace(request, stream=True)
+        if not emulated_tools.are_met(request):
+            return await self._http.call(request, exchange)
+        plain = emulated_tools.without_tools(request)
+        if not emulated_tools.are_offered(request):
+            return await self._http.call(plain, exchange)
+        return await _call_for_json(self._http, plain, request.stop, exchange)
 
     async def aclose(self) -> None:
         """The child goes on: the next run uses it."""
@@ -64,3 +74,19 @@ class EmbeddedProvider:
         gguf = self._gguf or fetch_weights(self._cache_dir, tell=tell, stop=stop)
         tell("starting the embedded model")
         return self._local_model.start(gguf)
+
+
+async def _call_for_json(http: HttpProvider, request: Request, stop: Sequence[str], exchange: Exchange) -> Reply:
+    """The exchange is given the answer's text alone, but all else of what comes and goes: it says what is charged."""
+
+    def note_text(_: str) -> None:
+        answer, _ended = emulated_tools.answer_in(inner.text)
+        exchange.add_text(answer[len(exchange.text) :])
+        exchange.received_bytes = inner.received_bytes
+
+    inner = Exchange(on_sent=exchange.mark_sent, on_text=note_text)
+    inner.idle_timeout_s = exchange.idle_timeout_s
+    try:
+        return emulated_tools.with_tools(await http.call(request, inner), stop)
+    finally:
+        exchange.usage, exchange.finish_reason = inner.usage, inner.finish_reason

@@ -1,7 +1,6 @@
 """The only input and output of model calls: one POST over HTTP, and what a broken connection means."""
 
 import asyncio
-import json
 import os
 import ssl
 import time
@@ -10,25 +9,26 @@ from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import replace
 from typing import cast
-from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import httpx
 from httpx_aiohttp import AiohttpTransport
 
-from xz_magics.errors import Charge, ModelError, ProviderError
+from xz_magics.errors import Charge, ProviderError
 from xz_magics.prices import Price
 from xz_magics.providers import Exchange
 from xz_magics.providers.answer import Answer
 from xz_magics.providers.endpoint import Endpoint, checked_key, redactor
+from xz_magics.providers.environment import no_certificates, proxy_url
 from xz_magics.providers.failures import EXAMINED_BYTES, Failures, request_id
-from xz_magics.providers.wire import Wire
+from xz_magics.providers.wire import Wire, body_of
 from xz_magics.records import ErrorType, Reply, Request
 
 CONNECT_TIMEOUT_S = 15.0
 REFUSAL_TIMEOUT_S = 5.0
 WHOLE_ANSWER_TIMEOUT_S = 600.0  # nothing comes before all of it does
 LINGER_S = 0.25
+LIMIT_HEADERS = ("x-ratelimit-", "anthropic-ratelimit-")
 BROKEN = (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, OSError)
 
 
@@ -55,7 +55,7 @@ class HttpClient:
         self._clients: dict[bool, httpx.AsyncClient] = {}
 
     def open(self) -> None:
-        """Raises ModelError where the proxy that the environment names cannot be used."""
+        """Raises ModelError where the proxy or the certificates that the environment names cannot be used."""
         self._client(keep_alive=self._endpoint.keep_alive)
 
     async def aclose(self) -> None:
@@ -79,6 +79,7 @@ class HttpClient:
         finally:
             _SENDING.reset(token)
         exchange.mark_sent()
+        exchange.headers = {name: value for name, value in response.headers.items() if name.startswith(LIMIT_HEADERS)}
         try:
             yield response
         finally:
@@ -115,6 +116,7 @@ class HttpProvider:
         self.model = model
         self.account = endpoint.account
         self.overhead_tokens = wire.overhead_tokens
+        self.tools_overhead_tokens = wire.tools_overhead_tokens
         self.price = price
         self.note = ""
         self.wire = wire
@@ -132,7 +134,7 @@ class HttpProvider:
         self._failures = Failures(endpoint, redactor(key))
 
     async def open(self, tell: Callable[[str], None]) -> None:
-        """Raises ModelError where the proxy that the environment names cannot be used."""
+        """Raises ModelError where the proxy or the certificates that the environment names cannot be used."""
         del tell  # there is nothing to wait for
         self._client.open()
 
@@ -151,7 +153,9 @@ class HttpProvider:
 
     async def _receive(self, request: Request, exchange: Exchange, answer: Answer) -> str | None:
         """Feeds the answer until its end; raises ProviderError for all that prevents or breaks it. The request's id."""
-        post = httpx.Request("POST", self._url, headers=self._headers, content=self._body(request))
+        official = self._endpoint.host == self.wire.official_host
+        body = body_of(self.wire, request, self._model_id, official=official)
+        post = httpx.Request("POST", self._url, headers=self._headers, content=body)
         idle_timeout_s = exchange.idle_timeout_s if request.stream else WHOLE_ANSWER_TIMEOUT_S
         deadline = asyncio.timeout(idle_timeout_s)
         try:
@@ -172,19 +176,10 @@ class HttpProvider:
                 raise self._idle(idle_timeout_s, exchange) from error
             raise _broken(error, self._endpoint, exchange) from error
 
-    def _body(self, request: Request) -> bytes:
-        official = self._endpoint.host == self.wire.official_host
-        try:
-            body = self.wire.encode(request, self._model_id, official=official)
-            return json.dumps(body, allow_nan=False, separators=(",", ":")).encode()
-        except (TypeError, ValueError, RecursionError) as error:
-            hint = "params hold plain text, numbers, lists and mappings"
-            raise ProviderError(f"the request cannot be written as JSON: {error}", hint, "bad_request") from error
-
     def _idle(self, idle_timeout_s: float | None, exchange: Exchange) -> ProviderError:
         told = f"{self._endpoint.host} sent nothing new for {idle_timeout_s:g} s"
         hint = "raise idle_timeout, or try again: the text so far is kept"
-        return ProviderError(told, hint, "timeout", "received" if exchange.parts else _charge(exchange))
+        return ProviderError(told, hint, "timeout", _charge(exchange))
 
 
 class _KeyAuth(httpx.Auth):
@@ -202,7 +197,11 @@ class _KeyAuth(httpx.Auth):
 
 def _transport(endpoint: Endpoint, *, keep_alive: bool) -> AiohttpTransport:
     """Its certificates are loaded only where they are needed, for that takes long."""
-    context = httpx.create_ssl_context() if endpoint.scheme == "https" else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        context = httpx.create_ssl_context() if endpoint.scheme == "https" else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    except OSError as error:
+        raise no_certificates(error) from error
+    proxy = proxy_url(endpoint)
 
     def session() -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
@@ -211,22 +210,7 @@ def _transport(endpoint: Endpoint, *, keep_alive: bool) -> AiohttpTransport:
             trace_configs=[_tracing()],
         )
 
-    return AiohttpTransport(verify=context, client=session, proxy=_proxy(endpoint))
-
-
-def _proxy(endpoint: Endpoint) -> httpx.Proxy | None:
-    """The proxy that the environment names for this host; never for this machine."""
-    proxies = getproxies()
-    url = proxies.get(endpoint.scheme) or proxies.get("all")
-    if not url or endpoint.on_this_machine or proxy_bypass(endpoint.host):
-        return None
-    url = url if "://" in url else f"http://{url}"
-    if not url.startswith(("http://", "https://")):
-        raise ModelError(
-            f"the environment names a proxy of a kind that is not supported: {url.partition('://')[0]}",
-            "set HTTPS_PROXY to an http:// proxy, or add the host to NO_PROXY",
-        )
-    return httpx.Proxy(url)
+    return AiohttpTransport(verify=context, client=session, proxy=httpx.Proxy(proxy) if proxy else None)
 
 
 def _tracing() -> aiohttp.TraceConfig:

@@ -1,8 +1,10 @@
 """What a wire is: how one API writes a request and what its answers mean, without any input or output."""
 
+import json
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from xz_magics.errors import ProviderError
 from xz_magics.records import Finish, Reply, Request, Usage
 
 MOST_TOKENS = 10**12
@@ -19,12 +21,20 @@ class StreamDecoder(Protocol):
         """Nothing more is to come."""
         ...
 
+    @property
+    def call_bytes(self) -> int:
+        """How much of tool calls has come so far."""
+        ...
+
     def feed(self, chunk: Mapping[str, Any]) -> str | None:
-        """The text in one event, "" where it brings something else, None where it brings nothing new."""
+        """The text in one event, "" where it brings something else, None where it brings nothing new.
+
+        Raises ValueError where the tool calls are more, or nested deeper, than any answer's.
+        """
         ...
 
     def reply(self, text: str) -> Reply:
-        """The reply so far; it is cut where no finish has come."""
+        """The reply so far; it is cut, and has no tool calls, where no finish has come."""
         ...
 
 
@@ -43,6 +53,9 @@ class Wire(Protocol):
     def overhead_tokens(self) -> int: ...
 
     @property
+    def tools_overhead_tokens(self) -> int: ...
+
+    @property
     def unsupported(self) -> frozenset[str]: ...
 
     @property
@@ -59,6 +72,16 @@ class Wire(Protocol):
         ...
 
     def decoder(self) -> StreamDecoder: ...
+
+
+def body_of(wire: Wire, request: Request, model_id: str, *, official: bool) -> bytes:
+    """Raises ProviderError where what was passed on cannot be written."""
+    try:
+        body = wire.encode(request, model_id, official=official)
+        return json.dumps(body, allow_nan=False, separators=(",", ":")).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        hint = "params hold plain text, numbers, lists and mappings"
+        raise ProviderError(f"the request cannot be written as JSON: {error}", hint, "bad_request") from error
 
 
 def mapping(value: Any) -> dict[str, Any]:
