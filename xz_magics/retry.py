@@ -7,10 +7,10 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 
 from xz_magics.errors import ProviderError
+from xz_magics.ratelimits import LONGEST_WAIT_S, longest_reset_s
 
 FIRST_DELAY_S = 0.5
 LONGEST_DELAY_S = 8.0
-LONGEST_WAIT_S = 60.0
 RETRIED = frozenset({"network", "rate_limited", "bad_response"})
 
 
@@ -23,11 +23,18 @@ class RetryPlan:
 
 
 def plan_retry(
-    error: ProviderError, *, attempt: int, retries: int, time_left_s: float | None, random: Callable[[], float]
+    error: ProviderError,
+    *,
+    attempt: int,
+    retries: int,
+    time_left_s: float | None,
+    random: Callable[[], float],
+    pause_s: float | None = None,
 ) -> RetryPlan:
     """What follows the failure of attempt number `attempt` (from 1); `random` gives numbers from 0 to 1.
 
-    The server's own wish comes first; without one the delay is drawn from a range that doubles (full jitter).
+    After a 429 the whole account waits `pause_s`, and this call with it. Else the server's own wish comes first;
+    without one the delay is drawn from a range that doubles (full jitter).
     """
     if error.error_type not in RETRIED or error.should_retry is False:
         return RetryPlan(delay_s=None)
@@ -38,7 +45,9 @@ def plan_retry(
         )
     if attempt > retries:
         return RetryPlan(delay_s=None, reason=f"tried {attempt} times" if attempt > 1 else "")
-    delay_s = asked_s if asked_s is not None else random() * _backoff_s(attempt)
+    delay_s = pause_s if pause_s is not None else asked_s
+    if delay_s is None:
+        delay_s = random() * _backoff_s(attempt)
     if time_left_s is not None and delay_s >= time_left_s:
         return RetryPlan(
             delay_s=None, reason=f"the next try would be in {delay_s:.1f} s, with {max(0.0, time_left_s):.1f} s left"
@@ -46,10 +55,12 @@ def plan_retry(
     return RetryPlan(delay_s=delay_s)
 
 
-def parse_retry_after(headers: Mapping[str, str], *, now: float) -> float | None:
+def parse_retry_after(headers: Mapping[str, str], *, now: float, status: int | None = None) -> float | None:
     """The seconds that a server asks to wait, inf included; None where it says nothing usable.
 
     `headers` have lower-case names or ignore case. `now` is in seconds since the epoch: `retry-after` may be a date.
+    A 429 without a word on retrying may tell when its limits are reset; they fill up before that, so no such time is
+    too long to wait.
     """
     milliseconds = _number(headers.get("retry-after-ms"))
     if milliseconds is not None and milliseconds > 0:
@@ -58,6 +69,8 @@ def parse_retry_after(headers: Mapping[str, str], *, now: float) -> float | None
     wait_s = _number(written)
     if wait_s is None and written is not None:
         wait_s = _seconds_until(written, now)
+    if wait_s is None and status == 429 and (reset_s := longest_reset_s(headers, now=now)) is not None:
+        wait_s = min(reset_s, LONGEST_WAIT_S)
     return wait_s if wait_s is not None and wait_s > 0 else None
 
 
