@@ -7,7 +7,17 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings as hypothesis, strategies as st
 
-from xz_magics.config import KINDS, PRESETS, Settings, cache_dir, changed, config_path, load_settings, with_preset
+from xz_magics.config import (
+    KINDS,
+    PRESETS,
+    Settings,
+    ToolPolicy,
+    cache_dir,
+    changed,
+    config_path,
+    load_settings,
+    with_preset,
+)
 from xz_magics.errors import ConfigError
 from xz_magics.records import Quota
 
@@ -65,6 +75,7 @@ def test_the_file_gives_every_setting_and_the_three_tables(written):
         endpoints: {groq: {wire: openai, base_url: https://api.groq.com/openai/v1}}
         prices: {"groq:m": {input: 1, output: 2}}
         scripts: {lesson: {steps: []}}
+        tools: {allow: [grep, http_get], deny: [python], workspace: ~/work, unsafe_local: true}
     """)
 
     settings = load_settings(environ)
@@ -85,8 +96,11 @@ def test_the_file_gives_every_setting_and_the_three_tables(written):
         endpoints={"groq": {"wire": "openai", "base_url": "https://api.groq.com/openai/v1"}},
         prices={"groq:m": {"input": 1, "output": 2}},
         scripts={"lesson": {"steps": []}},
+        tools=ToolPolicy(
+            allow=("grep", "http_get"), deny=("python",), workspace=Path.home() / "work", unsafe_local=True
+        ),
     )
-    assert set(KINDS) | {"quota", "endpoints", "prices", "scripts"} == (
+    assert set(KINDS) | {"quota", "endpoints", "prices", "scripts", "tools"} == (
         {field.name for field in fields(Settings)} | {field.name for field in fields(Quota)}
     )
 
@@ -163,6 +177,15 @@ def test_what_stands_beside_a_preset_wins_over_it(written):
         ("agent: {subagent: {fail_fast: 1}}", "fail_fast is 1", "give true or false"),
         ("endpoints: {groq: sk-a-key}", "endpoints.groq is no mapping", "`name: value`"),
         ("prices: [1]", "prices is no mapping", "`name: value`"),
+        ("tools: [grep]", "tools is no mapping", "`name: value`"),
+        ("tools: {alow: [grep]}", "tools: unknown key 'alow'", "did you mean 'allow'?"),
+        ("tools: {allow: grep}", "tools: allow is 'grep'", "give a list of names, such as allow: [grep"),
+        ("tools: {deny: [1]}", "tools: deny is [1]", "give a list of names, such as deny: [grep"),
+        ("tools: {allow: ['']}", "tools: allow is ['']", "give a list of names"),
+        ("tools: {workspace: 3}", "tools: workspace is 3", "give the path of a folder"),
+        ("tools: {workspace: ''}", "tools: workspace is ''", "give the path of a folder"),
+        ("tools: {unsafe_local: 1}", "tools: unsafe_local is 1", "give true or false"),
+        ("agent: {subagent: {unsafe_local: true}}", "unknown setting 'unsafe_local'", "known are"),
         ("- a list", "the file is no mapping", "`name: value`"),
         ("agent: {subagent: {retries: 1, retries: 2}}", "is no YAML: found duplicate key", "mend the file, or"),
         (
@@ -268,3 +291,97 @@ def test_a_preset_undoes_the_clipping_of_the_one_before():
 
     assert clipped.output_max_size == 2048
     assert with_preset(clipped, "balanced", "here").output_max_size is None
+
+
+def test_an_empty_policy_of_tools_is_the_default(written):
+    empty = "tools: {allow: null, deny: null, workspace: null, unsafe_local: null}"
+
+    assert load_settings(written(empty)).tools == load_settings(written("tools:")).tools == ToolPolicy()
+    assert load_settings(written("tools: {allow: []}")).tools.allow == ()
+
+
+def test_unsafe_local_comes_from_the_file_alone(written):
+    with pytest.raises(ConfigError, match="unknown setting 'unsafe_local'"):
+        changed(Settings(), {"unsafe_local": True}, "%config")
+
+    assert not load_settings(written("", XZ_MAGICS_UNSAFE_LOCAL="true")).tools.unsafe_local
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("endpoints: {mine: {wire: openai, base_url: 'http://127.0.0.1:1'}}", "endpoints"),
+        ("tools: {unsafe_local: true}", "tools.unsafe_local"),
+    ],
+)
+@pytest.mark.parametrize(
+    "named", ["config.yaml", "./sub/config.yaml", "../config.yaml", "{here}/config.yaml", "{here}/sub/config.yaml"]
+)
+def test_a_file_in_the_working_directory_sets_neither_endpoints_nor_unsafe_local(
+    tmp_path, monkeypatch, text, name, named
+):
+    here = tmp_path / "here"
+    (here / "sub").mkdir(parents=True)
+    monkeypatch.chdir(here)
+    path = Path(named.format(here=here))
+    path.write_text(text)
+
+    error = error_of({"XZ_MAGICS_CONFIG": str(path)})
+
+    assert error.message == f"{path}: {name} may not be set by a file in the working directory"
+    assert "give its whole path in XZ_MAGICS_CONFIG" in error.hint
+
+
+def test_a_link_to_the_working_directory_hides_nothing(tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    (tmp_path / "elsewhere").symlink_to(tmp_path / "here")
+    (tmp_path / "here" / "config.yaml").write_text("tools: {unsafe_local: true}")
+    monkeypatch.chdir(tmp_path / "here")
+
+    error = error_of({"XZ_MAGICS_CONFIG": str(tmp_path / "elsewhere" / "config.yaml")})
+
+    assert "may not be set by a file in the working directory" in error.message
+
+
+def test_a_file_in_the_working_directory_sets_all_the_rest(tmp_path, monkeypatch):
+    (tmp_path / "config.yaml").write_text(
+        "agent: {subagent: {retries: 0}}\ntools: {deny: [python], unsafe_local: false}"
+    )
+    monkeypatch.chdir(tmp_path)
+
+    settings = load_settings({"XZ_MAGICS_CONFIG": "config.yaml"})
+
+    assert (settings.retries, settings.tools) == (0, ToolPolicy(deny=("python",)))
+
+
+def test_below_a_working_directory_that_holds_the_home_directory_a_file_may_be_the_users_own(tmp_path, monkeypatch):
+    own = tmp_path / "home" / "conf"
+    own.mkdir(parents=True)
+    (own / "config.yaml").write_text("tools: {unsafe_local: true}")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+
+    for here in (tmp_path, tmp_path / "home"):
+        monkeypatch.chdir(here)
+        assert load_settings({"XZ_MAGICS_CONFIG": str(own / "config.yaml")}).tools.unsafe_local
+        (here / "config.yaml").write_text("tools: {unsafe_local: true}")
+        assert "in the working directory" in error_of({"XZ_MAGICS_CONFIG": str(here / "config.yaml")}).message
+
+
+def test_the_users_own_file_may_set_all_wherever_one_works(tmp_path, monkeypatch):
+    monkeypatch.setattr("platformdirs.user_config_path", lambda _: tmp_path)
+    (tmp_path / "config.yaml").write_text("tools: {unsafe_local: true}")
+    monkeypatch.chdir(tmp_path)
+
+    assert load_settings({}).tools.unsafe_local
+
+
+def test_a_variable_that_means_nothing_is_warned_of_with_a_suggestion(written, caplog):
+    known = dict.fromkeys(("XZ_MAGICS_GGUF", "XZ_MAGICS_CACHE", "XZ_MAGICS_NOTHING_MAY_SKIP", "XZ_MAGICS_AIMOCK"), "x")
+
+    load_settings(written("", XZ_MAGICS_MODLE="local", XZ_MAGICS_MODEL="local", OTHER="x", **known))
+
+    (record,) = caplog.records
+    assert record.name == "xz_magics"
+    assert record.getMessage() == (
+        "the environment variable XZ_MAGICS_MODLE has no effect: did you mean 'XZ_MAGICS_MODEL'?"
+    )

@@ -14,6 +14,7 @@ def test_every_option_becomes_the_argument_of_its_name():
     line = """--model openai:m --system "be brief" --summary-prompt 'sum up' --temperature 0 --top-p 0.5 --seed -3
         --stop END --stop "\n\n" --max-tokens 10 --max-turns 2 --timeout 1.5 --idle-timeout 2 --max-concurrent 3
         --fail-fast --max-executions 0 --max-total-tokens 5 --max-total-time 6 --max-total-cost 0.1 --retries 0
+        --rpm 60 --tpm 1e5 --max-depth 0 --allowed-tools grep --allowed-tools "http_get(a.org, b.org),read_file"
         --no-stream --base-url http://127.0.0.1:1/v1 --format json --out answers --check"""
 
     options = parse_cell_line(line)
@@ -37,11 +38,31 @@ def test_every_option_becomes_the_argument_of_its_name():
         "max_total_time": 6.0,
         "max_total_cost": 0.1,
         "retries": 0,
+        "rpm": 60.0,
+        "tpm": 100_000.0,
+        "max_depth": 0,
+        "allowed_tools": ["grep", "http_get(a.org, b.org)", "read_file"],
         "stream": False,
         "base_url": "http://127.0.0.1:1/v1",
         "format": "json",
     }
     assert (options.out, options.check, options.help) == ("answers", True, False)
+
+
+@pytest.mark.parametrize(
+    ("written", "grants"),
+    [
+        ("grep", ["grep"]),
+        ("grep, read_file,", ["grep", "read_file"]),
+        ("http_get(a.org,b.org),grep,http_get()", ["http_get(a.org,b.org)", "grep", "http_get()"]),
+        ("http_get (a.org), x", ["http_get (a.org)", "x"]),
+        ("http_get(a.org,b.org", ["http_get(a.org,b.org"]),
+        ("a)b,c", ["a)b", "c"]),
+        ("", []),
+    ],
+)
+def test_commas_separate_tools_but_not_the_words_of_one(written, grants):
+    assert parse_cell_line(f"--allowed-tools '{written}'").arguments == {"allowed_tools": grants}
 
 
 @pytest.mark.parametrize("line", ["-h", "--help", "--help --model x"])
@@ -112,7 +133,15 @@ def test_help_shows_every_option_and_how_a_cell_begins():
     assert page.startswith("%%subagents [options]\n")
     assert "%%subagents --model local" in page
     assert "xz_magics.run_sync(work, ...)" in page
-    for option in ("--model NAME", "--no-stream", "--max-total-cost USD", "--check", "-h, --help"):
+    for option in (
+        "--model NAME",
+        "--no-stream",
+        "--max-total-cost USD",
+        "--check",
+        "-h, --help",
+        "--allowed-tools NAMES",
+        "--rpm N",
+    ):
         assert option in page
     assert line_help().startswith("%subagents VERB [options]\n")
     assert "--preset NAME" in line_help()

@@ -1,12 +1,13 @@
 """Every form in which tasks may be written gives the same specs."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from xz_magics.errors import SpecError
-from xz_magics.records import Quota, Task
+from xz_magics.records import Insert, Quota, Task
 from xz_magics.specs import Spec, check_options, parse, read
 
 CALL = {
@@ -79,6 +80,10 @@ system: Be brief.
 temperature: 0
 max_concurrent: 1e1
 fail_fast: false
+max_depth: 0
+rpm: 1.5
+tpm: 6e4
+after_any: true
 quota: {max_executions: 0, max_total_tokens: 9007199254740992, max_total_time: 1.5, max_total_cost: 2}
 tasks:
   - prompt: Say hi
@@ -94,6 +99,9 @@ tasks:
     timeout: 90
     idle_timeout: .5
     params: {top_k: 40, nested: {list: [1, 2.5, true, null, "x"]}}
+    allowed_tools: [grep, "http_get(a.org, b.org)"]
+    after: [1.10, other, 1.10]
+    after_strict: true
 """)
     assert document.head == {
         "model": "openai:gpt-4o-mini",
@@ -101,13 +109,17 @@ tasks:
         "temperature": 0.0,
         "max_concurrent": 10,
         "fail_fast": False,
+        "max_depth": 0,
+        "rpm": 1.5,
+        "tpm": 60_000.0,
+        "after_any": True,
         "quota": Quota(max_executions=0, max_total_tokens=2**53, max_total_time=1.5, max_total_cost=2.0),
     }
     assert document.specs == (
         Spec(
             prompt="Say hi",
             label="42",
-            line=8,
+            line=12,
             fields={
                 "model": "1.10",
                 "summary_prompt": "Sum up",
@@ -120,6 +132,9 @@ tasks:
                 "timeout": 90.0,
                 "idle_timeout": 0.5,
                 "params": {"top_k": 40, "nested": {"list": [1, 2.5, True, None, "x"]}},
+                "allowed_tools": ("grep", "http_get(a.org, b.org)"),
+                "after": ("1.10", "other"),
+                "after_strict": True,
             },
         ),
     )
@@ -148,6 +163,14 @@ def test_a_form_that_is_asked_for_is_taken():
     assert told(parse("--- a\n- x", form="text")) == [("a", "- x")]
 
 
+def test_after_takes_one_label_or_several_and_has_a_second_name():
+    document = parse(
+        "a: x\nb c: {prompt: y, after: a}\nd: {prompt: z, depends_on: [b c, a]}\ne: {prompt: z, after: []}"
+    )
+
+    assert [spec.fields.get("after") for spec in document.specs] == [None, ("a",), ("b c", "a"), ()]
+
+
 def test_null_leaves_a_field_out():
     assert parse('{"tasks": [{"prompt": "x", "model": null}], "fail_fast": null}').specs[0].fields == {}
     assert parse("tasks: [{prompt: x, model: null, timeout: ~}]").specs[0].fields == {}
@@ -174,6 +197,28 @@ def test_a_complete_task_is_a_spec_too():
     assert Task(index=3, label="a", prompt="x", **spec.fields) == task
 
 
+def test_a_complete_task_bears_its_dependencies_as_they_would_be_written():
+    inserts = [("prompt", 0, "a"), ("prompt", 3, 'say "hi"'), ("prompt", 3, "a"), ("system", 0, "a")]
+    task = Task(
+        index=0,
+        label="b",
+        prompt="1 2",
+        system="",
+        model="local",
+        max_tokens=5,
+        after=("a", 'say "hi"'),
+        after_when="ended",
+        inserts=tuple(Insert(field=field, at=at, label=label) for field, at, label in inserts),
+    )
+
+    spec = read([task]).specs[0]
+
+    assert spec.prompt == """{{results["a"]}}1 2{{results['say "hi"']}}{{results["a"]}}"""
+    assert spec.fields["system"] == '{{results["a"]}}'
+    assert (spec.fields["after"], spec.fields["after_any"]) == (task.after, True)
+    assert read([replace(task, after_when="done")]).specs[0].fields["after_strict"]
+
+
 def test_options_are_checked_by_the_same_table_and_limits_become_a_quota():
     assert check_options({}) == {}
     assert check_options({"model": "local", "temperature": 1, "stop": "END", "seed": None}) == {
@@ -190,18 +235,19 @@ def test_options_are_checked_by_the_same_table_and_limits_become_a_quota():
         check_options({"max_token": 3})
     with pytest.raises(SpecError, match="`prompt` may not stand among the options"):
         check_options({"prompt": "x"})
-    with pytest.raises(SpecError, match="`allowed_tools` may not stand among the options"):
-        check_options({"allowed_tools": ["grep"]})
+    with pytest.raises(SpecError, match="`after` may not stand among the options"):
+        check_options({"after": ["a"]})
     with pytest.raises(SpecError, match="`max_executions` is written twice"):
         check_options({"max_executions": 2, "quota": {"max_executions": 1}})
 
 
-def test_tools_are_named_in_one_warning():
-    document = parse(
-        "allowed_tools: [grep]\ntasks:\n- {prompt: x, allowed_tools: [grep, read]}\n- {prompt: y, allowed_tools: []}"
-    )
-    assert document.warnings == ("no tools exist yet: grep, read will not be offered to any model",)
-    assert parse("tasks: [{prompt: y, allowed_tools: []}]").warnings == ()
+def test_tools_and_rates_may_stand_among_the_options():
+    assert check_options({"allowed_tools": ["http_get(a.org, b.org)"], "rpm": 1, "tpm": 2.5, "max_depth": 0}) == {
+        "allowed_tools": ("http_get(a.org, b.org)",),
+        "rpm": 1.0,
+        "tpm": 2.5,
+        "max_depth": 0,
+    }
 
 
 @pytest.mark.parametrize("char", ["\u202e", "\u200b", "\ufeff", "\U000e0041", "\u2066"])

@@ -13,10 +13,7 @@ NO_SILENCE = "no field is ignored in silence"
 RANGE = "write a number in that range"
 PLAIN = "no quotes, units, colons or underscores"
 KEYS = "keys come from the environment"
-LATER = [
-    "after", "depends_on", "after_strict", "after_any", "tags", "schema", "score", "expect", "matrix", "repeat", "foreach",
-    "combine", "rpm", "tpm", "exclude", "include",
-]  # fmt: skip
+LATER = ["tags", "schema", "score", "expect", "matrix", "repeat", "foreach", "combine", "exclude", "include"]
 
 WRONG = [
     # unknown, misplaced and later fields
@@ -63,6 +60,21 @@ WRONG = [
     ("- {prompt: x, top_p: [1]}", 1, 22, "`top_p` must be a number from 0 to 1, not a list", RANGE),
     ("fail_fast: yes\ntasks: [a]", 1, 12, "`fail_fast` must be true or false, not 'yes'", "write true or false"),
     ("- {prompt: x, allowed_tools: grep}", 1, 30, "must be a list of names, not 'grep'", "[one, two]"),
+    ("- {prompt: x, allowed_tools: [a(b, c)]}", 1, 31, "'a(b' lacks a bracket", '["name(one, two)"]'),
+    ("- {prompt: x, allowed_tools: [a, null]}", 1, 34, "a name in `allowed_tools` is empty", "take it out"),
+    ("- {prompt: x, after: {a: b}}", 1, 22, "a label in `after` must be text, not a mapping", "quote it"),
+    ("- {prompt: x, depends_on: [a, [b]]}", 1, 31, "a label in `depends_on` must be text, not a list", "quote it"),
+    ('[{"prompt": "x", "after": [1]}]', 1, 28, "a label in `after` must be text, not 1", "put it in quotes"),
+    ("- {prompt: x, after: }", 1, 15, "a label in `after` is empty", "take it out"),
+    ("- {prompt: x, after: a, depends_on: b}", 1, 25, "`after` is written twice, first on line 1", "take one out"),
+    ("after: a\ntasks: [a]", 1, 1, "`after` may not stand beside `tasks:`", "write it in a task"),
+    ("- {prompt: x, after_any: 1}", 1, 26, "`after_any` must be true or false, not 1", "write true or false"),
+    ("- {prompt: x, after_any: true, after_strict: true}", 1, 15, "`after_strict` and `after_any` cannot both", "out"),
+    ("after_strict: true\nafter_any: true\ntasks: [a]", 2, 1, "`after_strict` and `after_any` cannot both", "out"),
+    ("rpm: 0\ntasks: [a]", 1, 6, "`rpm` must be a number of requests a minute above 0", RANGE),
+    ("tpm: 90k\ntasks: [a]", 1, 6, "`tpm` must be a number of tokens a minute above 0, up to 2**53, not '90k'", PLAIN),
+    ("- {prompt: x, rpm: 9}", 1, 15, "`rpm` may not stand in a task", "write it beside `tasks:` or among the options"),
+    ("max_depth: -1\ntasks: [a]", 1, 12, "`max_depth` must be a whole number from 0", RANGE),
     ('["x", 5]', 1, 7, "the prompt must be text, not 5", "put it in quotes"),
     ('{"a": ["x"]}', 1, 7, "the prompt must be text, not a list", "quote it"),
     ("- prompt: {a: b}", 1, 11, "`prompt` must be text, not a mapping", "quote it"),
@@ -88,6 +100,14 @@ WRONG = [
     # YAML
     ("a:\tx\n\tb: y", 1, 3, "this is no YAML", "use spaces here, not a tab"),
     ("a: Say: hi", 1, 7, "this is no YAML: mapping values are not allowed here", QUOTE),
+    (
+        "model: scripted:\ntasks: [a]",
+        1,
+        16,
+        "this is no YAML",
+        'quote a text that ends in a colon, such as "scripted:"',
+    ),
+    ("- prompt: x\n  model: scripted: # echo\n", 2, 18, "this is no YAML", "quote a text that ends in a colon"),
     ("a: @x", 1, 4, "this is no YAML", QUOTE),
     ("Please do: this: now", 1, 16, "this is no YAML", "plain prompts stand below lines such as `--- label`"),
     ("[INST] x", 1, 8, "this is no YAML", "plain prompts stand below lines such as `--- label`"),
@@ -158,7 +178,7 @@ def test_what_is_wrong_is_told_with_its_place_and_mend(text, line, column, messa
     assert (error.line, error.column) == (line, column)
     rendered = str(error).split("\n")
     assert len(rendered) <= 4
-    assert all(part.isprintable() and len(part) < 250 for part in rendered)
+    assert all(part.isprintable() and len(part) < 300 for part in rendered)
     assert "hush" not in str(error)
     if error.source:
         shown, caret = rendered[1:3]

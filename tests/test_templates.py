@@ -2,6 +2,7 @@
 
 import json
 from enum import IntEnum
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from xz_magics.errors import SpecError
-from xz_magics.templates import fill, names_in
+from xz_magics.templates import fill, fill_around, names_in
 
 SSTI = Path(__file__).parents[2] / "shared" / "corpora" / "ssti" / "ssti-payloads.txt"
 SECRET = "sk-hush-0123456789"
@@ -204,6 +205,37 @@ def test_any_text_is_filled_or_refused(text, value):
         assert names_in(text)
         return
     assert filled == text or names_in(text)
+
+
+@given(pieces=st.lists(texts, min_size=1, max_size=4), value=texts)
+def test_a_gap_is_left_where_an_output_will_stand_and_counts_in_characters(pieces, value):
+    text = "{{results.a}}".join(f"{{{{x}}}}{{{{p[{at}]}}}}" for at in range(len(pieces)))
+
+    filled, gaps = fill_around(text, {"x": value, "p": pieces}, labels={"a"})
+
+    assert filled == "".join(value + piece for piece in pieces)
+    ends = [0, *(at for at, _ in gaps), len(filled)]
+    assert [filled[start:end] for start, end in pairwise(ends)] == [value + p for p in pieces]
+    assert {label for _, label in gaps} <= {"a"}
+
+
+def test_only_a_known_label_alone_leaves_a_gap():
+    names = {"results": {"b": "B", "a": {"x": "X"}}, "other": {"a": "O"}}
+
+    filled, gaps = fill_around("{{results.b}}{{results.a.x}}{{other.a}}{{ results['a'] }}", names, labels={"a"})
+
+    assert (filled, gaps) == ("BXO", ((3, "a"),))
+    assert fill("{{results.b}}", names) == "B"
+
+
+def test_a_label_may_bear_any_name():
+    labels = {"_x", "a b", 'say "hi"', "0"}
+
+    _, gaps = fill_around(
+        """{{results._x}}{{results["a b"]}}{{results['say "hi"']}}{{results["0"]}}""", {}, labels=labels
+    )
+
+    assert [label for _, label in gaps] == ["_x", "a b", 'say "hi"', "0"]
 
 
 @given(value=st.lists(json_values, max_size=3) | st.dictionaries(texts, json_values, max_size=3))

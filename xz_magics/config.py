@@ -1,5 +1,6 @@
 """The settings and where they come from: defaults < YAML file < environment < `%config`. It alone knows the folders."""
 
+import logging
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -9,6 +10,8 @@ from typing import Any
 
 from xz_magics.errors import ConfigError
 from xz_magics.records import Quota
+
+logger = logging.getLogger("xz_magics")
 
 ENV = "XZ_MAGICS_"
 MOST_FILE_BYTES = 1_000_000
@@ -37,6 +40,20 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ToolPolicy:
+    """Which tools any subagent may be granted at all; `allow` None: all that there are.
+
+    `workspace` is the folder that they work in; None: the working directory. `unsafe_local`: programs may run without a
+    sandbox; it is set in the file alone.
+    """
+
+    allow: tuple[str, ...] | None = None
+    deny: tuple[str, ...] = ()
+    workspace: Path | None = None
+    unsafe_local: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Times in seconds, sizes in bytes. `quota` holds the session's limits; `max_tokens` None: the provider's default.
 
@@ -58,6 +75,7 @@ class Settings:
     endpoints: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     prices: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     scripts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    tools: ToolPolicy = field(default_factory=ToolPolicy)
 
 
 DEFAULTS = Settings()
@@ -82,6 +100,8 @@ KINDS: Mapping[str, type] = {
 }
 """The settings that have one plain value; the last four are the quota's."""
 
+OTHER_VARIABLES = ("CONFIG", "CACHE", "GGUF", "AIMOCK", "NOTHING_MAY_SKIP")  # the last two are the tests'
+
 LEAST: Mapping[str, int] = {"max_concurrent": 1, "max_tokens": 1, "default_max_turns": 1}
 ABOVE_0 = frozenset({"timeout", "idle_timeout"})
 ASKED: Mapping[type, str] = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
@@ -89,10 +109,13 @@ ASKED: Mapping[type, str] = {str: "a text", int: "a whole number", float: "a num
 
 def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
     """Reads the file and the environment. Raises ConfigError: which file or variable, which key, which value."""
+    _warn_of_unknown(environ)
     settings = DEFAULTS
-    path = config_path(environ)
-    if path.exists() or environ.get(f"{ENV}CONFIG"):
+    path, named = config_path(environ), bool(environ.get(f"{ENV}CONFIG"))
+    if named or path.exists():
         settings = _with_file(settings, path)
+    if named:
+        _refuse_in_working_directory(settings, path)
     for name in KINDS:
         where = f"{ENV}{name.upper()}"
         if text := environ.get(where):
@@ -141,16 +164,66 @@ def cache_dir(environ: Mapping[str, str] = os.environ) -> Path:
     return user_cache_path("xz_magics")
 
 
+def _warn_of_unknown(environ: Mapping[str, str]) -> None:
+    known = [f"{ENV}{name.upper()}" for name in (*KINDS, *OTHER_VARIABLES)]
+    for name in environ:
+        if name.startswith(ENV) and name not in known:
+            logger.warning("the environment variable %s has no effect: %s", name, _suggestion(name, known))
+
+
 def _with_file(settings: Settings, path: Path) -> Settings:
     content = _read_yaml(path)
-    _known_only(content, ("agent", *TABLES), str(path))
+    _known_only(content, ("agent", "tools", *TABLES), str(path))
     agent = _mapping(content.get("agent"), path, "agent")
     _known_only(agent, ("subagent",), f"{path}, agent")
     values = dict(_mapping(agent.get("subagent"), path, "agent.subagent"))
     if "preset" in values:
         settings = with_preset(settings, values.pop("preset"), str(path))
     tables = {name: _table(content.get(name), path, name) for name in TABLES}
-    return replace(changed(settings, values, str(path)), **tables)  # type: ignore[arg-type]  # three tables, by name
+    tools = _tool_policy(_mapping(content.get("tools"), path, "tools"), f"{path}, tools")
+    return replace(changed(settings, values, str(path)), **tables, tools=tools)  # type: ignore[arg-type]  # by name
+
+
+def _tool_policy(written: Mapping[str, Any], where: str) -> ToolPolicy:
+    _known_only(written, [field.name for field in fields(ToolPolicy)], where)
+    unsafe_local, workspace = written.get("unsafe_local"), written.get("workspace")
+    if not isinstance(unsafe_local, bool | None):
+        raise ConfigError(f"{where}: unsafe_local is {unsafe_local!r}", f"give {ASKED[bool]}")
+    if workspace is not None and (not isinstance(workspace, str) or not workspace):
+        raise ConfigError(f"{where}: workspace is {workspace!r}", "give the path of a folder")
+    return ToolPolicy(
+        allow=_names(written.get("allow"), "allow", where),
+        deny=_names(written.get("deny"), "deny", where) or (),
+        workspace=None if workspace is None else Path(workspace).expanduser(),
+        unsafe_local=bool(unsafe_local),
+    )
+
+
+def _names(written: Any, key: str, where: str) -> tuple[str, ...] | None:
+    if written is None:
+        return None
+    if not isinstance(written, list) or not all(isinstance(name, str) and name.strip() for name in written):
+        raise ConfigError(f"{where}: {key} is {written!r}", f"give a list of names, such as {key}: [grep, read_file]")
+    return tuple(written)
+
+
+def _refuse_in_working_directory(settings: Settings, path: Path) -> None:
+    """What comes with a project's folder may neither send a key elsewhere nor run programs outside a sandbox."""
+    if not _is_in_working_directory(path):
+        return
+    for name, value in (("endpoints", settings.endpoints), ("tools.unsafe_local", settings.tools.unsafe_local)):
+        if value:
+            raise ConfigError(
+                f"{path}: {name} may not be set by a file in the working directory",
+                "move the file to a folder of your own, and give its whole path in XZ_MAGICS_CONFIG",
+            )
+
+
+def _is_in_working_directory(path: Path) -> bool:
+    """In or below it; where the home directory, too, is in or below it, that says nothing: then only directly in it."""
+    here, folder = Path.cwd(), path.resolve().parent
+    holds_home = Path.home().resolve().is_relative_to(here)
+    return not path.is_absolute() or folder == here or (folder.is_relative_to(here) and not holds_home)
 
 
 def _read_yaml(path: Path) -> Mapping[str, Any]:

@@ -26,3 +26,11 @@ def masked(line: str) -> str:
     """The line with stars for what may be a key; everything else keeps its column."""
     line = _LINE.sub(lambda found: found[1] + "*" * len(found[2]), line)
     return _VALUE.sub(lambda found: "*" * len(found[0]), line)
+
+
+def shown(value: str | float, width: int = 40) -> str:
+    """A value for an error message: escaped, masked, cut to `width` characters."""
+    if isinstance(value, str):
+        value = masked(value[: 2 * width])
+    text = repr(value)
+    return text if len(text) <= width else text[: width - 2] + "…" + text[-1]

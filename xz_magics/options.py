@@ -1,6 +1,7 @@
 """The options of `%%subagents` and `%subagents`: what a line may hold, and the page of help that shows it."""
 
 import argparse
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -89,6 +90,11 @@ def _parse(parser: _Parser, line: str) -> argparse.Namespace:
     return parser.parse_args(words)
 
 
+def _grants(text: str) -> list[str]:
+    """What commas separate, but for those in brackets."""
+    return [grant.strip() for grant in re.findall(r"(?:[^,(]|\([^)]*\)?)+", text) if grant.strip()]
+
+
 def _cell_parser() -> _Parser:
     parser = _Parser(prog="%%subagents", add_help=False, allow_abbrev=False, formatter_class=_wide)
     add = parser.add_argument
@@ -101,6 +107,14 @@ def _cell_parser() -> _Parser:
     add("--stop", action="append", metavar="TEXT", help="ends an answer; may be given several times")
     add("--max-tokens", type=int, metavar="N", help="the most tokens of one answer (1024; local: 512)")
     add("--max-turns", type=int, metavar="N", help="the most model calls of one task, its summary not counted (10)")
+    add(
+        "--allowed-tools",
+        action="extend",
+        type=_grants,
+        metavar="NAMES",
+        help="tools of all tasks: NAME,NAME or NAME(WORD,WORD); may be given several times",
+    )
+    add("--workspace", metavar="FOLDER", help="where the built-in tools for files and programs work (here)")
     add("--timeout", type=float, metavar="S", help="seconds for one task, waiting for its start excluded")
     add(
         "--idle-timeout",
@@ -109,6 +123,9 @@ def _cell_parser() -> _Parser:
         help="seconds without progress that end a call (60; with --no-stream always 600)",
     )
     add("--max-concurrent", type=int, metavar="N", help="subagents at work at once (5)")
+    add("--max-depth", type=int, metavar="N", help="how deep subagents may start subagents; 0: not at all (3)")
+    add("--rpm", type=float, metavar="N", help="requests a minute that are sent to one model at most")
+    add("--tpm", type=float, metavar="N", help="tokens a minute, likewise")
     add("--fail-fast", action="store_const", const=True, help="the first failure stops the others")
     add("--max-executions", type=int, metavar="N", help="limit of this run: subagents")
     add("--max-total-tokens", type=int, metavar="N", help="limit of this run: tokens, prompts and answers")

@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any
 
@@ -11,6 +11,7 @@ from xz_magics.errors import SpecError
 
 MOST_BYTES = 1_000_000
 MOST_DEPTH = 32
+RESULTS = "results"
 
 _NAME = r"[^\W\d]\w*"
 _TEMPLATE = re.compile(
@@ -35,19 +36,34 @@ def fill(text: str, names: Mapping[str, object], *, secrets: Collection[str] = (
     braces stays. Raises SpecError for an unknown name, a value of another type, one that is or holds one of the
     secrets, and a result of more than MOST_BYTES.
     """
+    return fill_around(text, names, secrets=secrets)[0]
+
+
+def fill_around(
+    text: str, names: Mapping[str, object], *, labels: Collection[str] = (), secrets: Collection[str] = ()
+) -> tuple[str, tuple[tuple[int, str], ...]]:
+    """As `fill`, but `{{results.label}}` and `{{results["any label"]}}` of these labels leave a gap.
+
+    With the text come its gaps, in their order: before which character of it, and which label.
+    """
     secrets = tuple(filter(None, secrets))
     output = _Output()
+    gaps: list[tuple[int, str]] = []
     end = 0
     for found in _TEMPLATE.finditer(text):
         output.add(text[end : found.start()])
-        template = _Template(found[0], secrets, output)
-        template.write(template.looked_up(found, names))
         end = found.end()
+        template = _Template(found[0], secrets, output)
+        label = template.label(found, names, labels)
+        if label is None:
+            template.write(template.looked_up(found, names))
+        else:
+            gaps.append((output.length, label))
     output.add(text[end:])
     filled = "".join(output.parts)
     if any(_is_part(secret, filled) for secret in secrets):
         raise SpecError("the filled text holds a key", "keys never go into a prompt")
-    return filled
+    return filled, tuple(gaps)
 
 
 class _Output:
@@ -55,6 +71,7 @@ class _Output:
 
     def __init__(self) -> None:
         self.parts: list[str] = []
+        self.length = 0
         self._size_bytes = 0
 
     def add(self, piece: str) -> None:
@@ -65,6 +82,7 @@ class _Output:
         if self._size_bytes > MOST_BYTES:
             raise SpecError(f"the filled text has more than {MOST_BYTES:,} bytes", "put less into it")
         self.parts.append(piece)
+        self.length += len(piece)
 
 
 class _Template:
@@ -74,6 +92,20 @@ class _Template:
         self._written = written
         self._secrets = secrets
         self._output = output
+
+    def label(self, found: re.Match[str], names: Mapping[str, object], labels: Collection[str]) -> str | None:
+        """Whose output is asked for; None: a value of the notebook's is, which may have a list or mapping `results`."""
+        steps = list(_STEP.finditer(found["steps"]))
+        if found["root"] != RESULTS or not steps or not labels:
+            return None
+        label = steps[0]["name"] or steps[0]["key"] or steps[0]["other"]
+        if label in labels and len(steps) == 1:
+            return label
+        if label is None or isinstance(_plain(names.get(RESULTS)), Mapping | list | tuple):
+            return None
+        if label in labels:
+            raise self._error("an output is one text and has no parts", f"take {steps[1][0]} out")
+        raise self._unknown(label, labels, "give the label of a task of this cell")
 
     def looked_up(self, found: re.Match[str], names: Mapping[str, object]) -> object:
         root = found["root"]
@@ -153,7 +185,7 @@ class _Template:
         if name.startswith("_"):
             raise self._error(f"{name} is a private name", "templates take only public names and parts")
 
-    def _unknown(self, name: object, known: Mapping[Any, object], otherwise: str) -> SpecError:
+    def _unknown(self, name: object, known: Iterable[Any], otherwise: str) -> SpecError:
         close = get_close_matches(str(name), [key for key in known if isinstance(key, str)], n=1)
         return self._error(f"nothing is called {name!r}", f"did you mean {close[0]}?" if close else otherwise)
 

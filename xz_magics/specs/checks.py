@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from xz_magics.specs.keys import holds_a_key, names_a_key
+from xz_magics.keys import holds_a_key, names_a_key, shown
 from xz_magics.specs.nodes import Node, Place, named
 
 Check = Callable[[Node, str], Any]
@@ -50,11 +50,21 @@ def line(most: int) -> Check:
     return check
 
 
-def names(node: Node, name: str) -> tuple[str, ...]:
-    """A list of names."""
+def labels(node: Node, name: str) -> tuple[str, ...]:
+    """A label or a list of labels, each once."""
+    items = node.value if isinstance(node.value, list) else [node]
+    return tuple(dict.fromkeys(line(80)(item, f"a label in {name}") for item in items))
+
+
+def grants(node: Node, name: str) -> tuple[str, ...]:
+    """A list of tools' names, each perhaps with words: `name(word, …)`."""
     if not isinstance(node.value, list):
         raise node.error(f"{name} must be a list of names, not {node}", "write it in brackets: [one, two]")
-    return tuple(line(80)(item, f"a name in {name}") for item in node.value)
+    found = [line(1000)(item, f"a name in {name}") for item in node.value]
+    for item, grant in zip(node.value, found, strict=True):
+        if grant.count("(") != grant.count(")"):  # a list in brackets is split at every comma
+            raise item.error(f"{shown(grant)} lacks a bracket", 'quote a grant that holds commas: ["name(one, two)"]')
+    return tuple(found)
 
 
 def texts(node: Node, name: str) -> tuple[str, ...]:

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from json import JSONDecodeError
 from typing import Any
 
+from xz_magics.keys import holds_a_key, shown
 from xz_magics.specs.checks import line, refuse_key_name, text
 from xz_magics.specs.fields import checked, field_name, is_field
 from xz_magics.specs.json_text import read_json
-from xz_magics.specs.keys import holds_a_key
-from xz_magics.specs.nodes import Node, Place, named, shown
+from xz_magics.specs.nodes import Node, Place, named
 
 MOST_TASKS = 10_000
 TOOL = "parallel_subagent"
@@ -141,11 +141,6 @@ def _refuse_same(label: str, place: Place, firsts: dict[str, tuple[str, Place]])
 
 
 def _warnings(head: Mapping[str, Any], specs: Sequence[Spec]) -> Iterator[str]:
-    everywhere = [head, *(spec.fields for spec in specs)]
-    tools = list(dict.fromkeys(tool for fields in everywhere for tool in fields.get("allowed_tools", ())))
-    if tools:
-        more = ", …" if len(tools) > _MOST_SHOWN else ""
-        yield f"no tools exist yet: {', '.join(tools[:_MOST_SHOWN])}{more} will not be offered to any model"
     remarks = list(_remarks("the head", head))
     for number, spec in enumerate(specs, start=1):
         where = f"task {shown(spec.label)}" if spec.label else f"task {number}"

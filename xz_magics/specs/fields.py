@@ -11,8 +11,9 @@ from xz_magics.specs.checks import (
     LARGEST,
     Check,
     flag,
+    grants,
+    labels,
     line,
-    names,
     number,
     params,
     refuse_key_name,
@@ -43,6 +44,8 @@ def checked(entries: Mapping[str, Node], level: Level) -> dict[str, Any]:
         places[name] = node.start
         if not node.left_out:
             values[name] = FIELDS[name].check(node, named(written))
+    if values.get("after_strict") and values.get("after_any"):
+        raise places["after_any"].error("`after_strict` and `after_any` cannot both be true", "take one of them out")
     return values
 
 
@@ -102,7 +105,7 @@ FIELDS: Mapping[str, Field] = {
     "model": Field(line(200), _ANY),
     "system": Field(text, _ANY),
     "summary_prompt": Field(text, _ANY),
-    "allowed_tools": Field(names, _TASK | _HEAD),  # its warning stands in a Document, which options have none of
+    "allowed_tools": Field(grants, _ANY),
     "max_turns": Field(whole(1), _ANY),
     "temperature": Field(number(0, 2), _ANY),
     "top_p": Field(number(0, 1), _ANY),
@@ -112,8 +115,14 @@ FIELDS: Mapping[str, Field] = {
     "timeout": Field(number(0, above=True, what="a number of seconds"), _ANY),
     "idle_timeout": Field(number(0, above=True, what="a number of seconds"), _ANY),
     "params": Field(params, _ANY),
+    "after": Field(labels, _TASK),
+    "after_strict": Field(flag, _TASK | _HEAD),
+    "after_any": Field(flag, _TASK | _HEAD),
     "tasks": Field(untouched, _HEAD),
     "max_concurrent": Field(whole(1), _RUN),
+    "max_depth": Field(whole(0), _RUN),
+    "rpm": Field(number(0, above=True, what="a number of requests a minute"), _RUN),
+    "tpm": Field(number(0, above=True, what="a number of tokens a minute"), _RUN),
     "fail_fast": Field(flag, _RUN),
     "quota": Field(_quota, _RUN),
     "max_executions": Field(whole(0), _LIMIT),
@@ -121,10 +130,9 @@ FIELDS: Mapping[str, Field] = {
     "max_total_time": Field(number(0, what="a number of seconds"), _LIMIT),
     "max_total_cost": Field(number(0, what="a number of dollars"), _LIMIT),
 }
-ALIASES: Mapping[str, str] = {"task_prompt": "prompt"}
+ALIASES: Mapping[str, str] = {"task_prompt": "prompt", "depends_on": "after"}
 LATER = frozenset({
-    "after", "depends_on", "after_strict", "after_any", "tags", "schema", "score", "expect", "matrix", "repeat",
-    "foreach", "combine", "rpm", "tpm", "exclude", "include",
+    "tags", "schema", "score", "expect", "matrix", "repeat", "foreach", "combine", "exclude", "include",
 })  # fmt: skip
 LIMITS = tuple(name for name, field in FIELDS.items() if field.levels == _LIMIT)
 _ALL_NAMES = (*FIELDS, *ALIASES, *sorted(LATER))

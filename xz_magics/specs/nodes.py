@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from xz_magics.errors import SpecError
-from xz_magics.specs.keys import masked
+from xz_magics.keys import masked, shown
 
 MOST_DEPTH = 32
 MOST_TEXT_BYTES = 1_000_000
@@ -106,14 +106,6 @@ class Node:
         if self.value is None or isinstance(self.value, bool):
             return {None: "nothing" if self.text == "" else "null", True: "true", False: "false"}[self.value]
         return shown(self.value)
-
-
-def shown(value: str | float, width: int = 40) -> str:
-    """A value for an error message: escaped, masked, cut to `width` characters."""
-    if isinstance(value, str):
-        value = masked(value[: 2 * width])
-    text = repr(value)
-    return text if len(text) <= width else text[: width - 2] + "…" + text[-1]
 
 
 def named(name: str) -> str:

@@ -5,10 +5,13 @@ from dataclasses import fields
 from numbers import Integral, Rational, Real
 from typing import Any
 
+from xz_magics.keys import shown
 from xz_magics.records import Quota, Task
-from xz_magics.specs.nodes import MOST_DEPTH, InValue, Node, Place, sendable, shown, too_deep
+from xz_magics.specs.nodes import MOST_DEPTH, InValue, Node, Place, sendable, too_deep
 
 MOST_VALUES = 250_000
+
+_OF_A_PLAN = frozenset({"index", "after_when", "inserts"})  # what a plan makes of other fields
 
 
 def read_value(value: object, path: str) -> Node:
@@ -66,5 +69,17 @@ def _written(value: object) -> object:
     """A Task or a Quota as the mapping that would have been written for it."""
     if not isinstance(value, Task | Quota):
         return value
-    chosen = {field.name: getattr(value, field.name) for field in fields(value) if field.name != "index"}
+    chosen = {field.name: getattr(value, field.name) for field in fields(value) if field.name not in _OF_A_PLAN}
+    if isinstance(value, Task):
+        chosen |= {insert.field: _with_templates(value, insert.field) for insert in value.inserts}
+        chosen |= {"done": {"after_strict": True}, "ended": {"after_any": True}}.get(value.after_when, {})
     return {name: item for name, item in chosen.items() if item is not None}
+
+
+def _with_templates(task: Task, field: str) -> str:
+    """The text with a template again where an output is to go in."""
+    text: str = getattr(task, field)
+    for insert in reversed([insert for insert in task.inserts if insert.field == field]):
+        quote = "'" if '"' in insert.label else '"'
+        text = f"{text[: insert.at]}{{{{results[{quote}{insert.label}{quote}]}}}}{text[insert.at :]}"
+    return text

@@ -20,12 +20,14 @@ from ruamel.yaml.reader import ReaderError
 from ruamel.yaml.scanner import Scanner
 
 from xz_magics.errors import SpecError
+from xz_magics.keys import masked
 from xz_magics.specs.json_text import number_of
-from xz_magics.specs.keys import masked
 from xz_magics.specs.nodes import MOST_DEPTH, InText, Node, Source, sendable, too_deep, written_twice
 
 MOST_VALUES = 50_000  # the parser reads about 10,000 a second
 
+_COLON_MEND = 'quote a text that ends in a colon, such as "scripted:", or write it as a block after `|`'
+_LAST_COLON = re.compile(r":[ \t]*(?:#.*)?$", re.MULTILINE)
 _MEND = "quote the text, or write it as a block after `|`; plain prompts stand below lines such as `--- label`"
 _COMMENT = re.compile(r"[ \t]+(?=#)")
 _WORDS = {
@@ -158,10 +160,12 @@ def _events(source: Source) -> Iterator[Event]:
 
 
 def _no_yaml(source: Source, offset: int, problem: str) -> SpecError:
-    tab = source.text[offset : offset + 1] == "\t"
-    return source.error(
-        offset, f"this is no YAML: {masked(problem)[:120]}", "use spaces here, not a tab" if tab else _MEND
-    )
+    mend = _MEND
+    if source.text[offset : offset + 1] == "\t":
+        mend = "use spaces here, not a tab"
+    elif _LAST_COLON.match(source.text, offset):
+        mend = _COLON_MEND
+    return source.error(offset, f"this is no YAML: {masked(problem)[:120]}", mend)
 
 
 def _refuse_references(event: Any, place: InText) -> None:
