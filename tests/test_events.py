@@ -11,7 +11,18 @@ from hypothesis import given, strategies as st
 
 from xz_magics.errors import XzMagicsError
 from xz_magics.events import Event, Noted, Stamped, Stream, TaskPlanned, TextReceived, from_json, to_json
-from xz_magics.records import ERROR_TYPES, STATUSES, ErrorType, Message, Quota, Status, Task, Turn
+from xz_magics.records import (
+    ERROR_TYPES,
+    STATUSES,
+    ErrorType,
+    Insert,
+    Message,
+    Quota,
+    Status,
+    Task,
+    ToolCall,
+    Turn,
+)
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -20,16 +31,32 @@ JSON = st.recursive(
 )
 NUMBER = st.floats(0, 1e9, allow_nan=False)
 QUOTA = st.builds(Quota, max_executions=st.none() | st.integers(0, 9), max_total_cost=st.none() | NUMBER)
-MESSAGE = st.builds(Message, role=st.sampled_from(["system", "user", "assistant"]), content=st.text(max_size=5))
+TEXT = st.text(max_size=5)
+TEXTS = st.lists(TEXT, max_size=2).map(tuple)
+CALL = st.builds(ToolCall, id=TEXT, name=TEXT, arguments=TEXT)
+MESSAGE = st.builds(
+    Message,
+    role=st.sampled_from(["system", "user", "assistant", "tool"]),
+    content=TEXT,
+    tool_calls=st.lists(CALL, max_size=2).map(tuple),
+    tool_call_id=st.none() | TEXT,
+    tool=st.none() | TEXT,
+    error=st.booleans(),
+    cached=st.booleans(),
+)
+INSERT = st.builds(Insert, field=st.sampled_from(["prompt", "system"]), at=st.integers(0, 9), label=TEXT)
 TASK = st.builds(
     Task,
     index=st.integers(0, 9),
-    label=st.text(max_size=5),
-    prompt=st.text(max_size=5),
-    model=st.text(max_size=5),
+    label=TEXT,
+    prompt=TEXT,
+    model=TEXT,
     max_tokens=st.integers(1, 9),
-    stop=st.lists(st.text(max_size=2), max_size=2).map(tuple),
+    stop=TEXTS,
     params=st.dictionaries(st.text(max_size=3), JSON, max_size=2),
+    after=TEXTS,
+    after_when=st.sampled_from(["text", "done", "ended"]),
+    inserts=st.lists(INSERT, max_size=2).map(tuple),
 )
 TURN = st.builds(
     Turn,
@@ -38,14 +65,17 @@ TURN = st.builds(
     max_tokens=st.integers(1, 9),
     started_at=st.none() | NUMBER,
     duration_s=st.none() | NUMBER,
+    tool_calls=st.integers(0, 9),
 )
 BY_TYPE = {
     int: st.integers(0, 99),
     float: NUMBER,
-    str: st.text(max_size=5),
+    bool: st.booleans(),
+    str: TEXT,
     type(None): st.none(),
     Task: TASK,
     Turn: TURN,
+    ToolCall: CALL,
     Quota: QUOTA,
     Status: st.sampled_from(STATUSES),
     ErrorType: st.sampled_from(ERROR_TYPES),

@@ -10,7 +10,7 @@ from hypothesis import given, strategies as st
 
 from xz_magics import frames
 from xz_magics.metrics import Metrics
-from xz_magics.records import STATUSES, LimitUse, Outcome, Turn
+from xz_magics.records import STATUSES, LimitUse, Message, Outcome, ToolCall, Turn
 
 FIRST = Turn(
     number=1,
@@ -58,8 +58,10 @@ TASK_DTYPES = {
     "error": STRING,
     "error_type": STRING,
     "model": STRING,
+    "parent": STRING,
     "depth": INT,
     "turns": INT,
+    "tool_calls": INT,
     "attempts": INT,
     "max_tokens": INT,
     "input_tokens": INT,
@@ -67,6 +69,8 @@ TASK_DTYPES = {
     "total_tokens": INT,
     "estimated": BOOLEAN,
     "cost_usd": FLOAT,
+    "tree_tokens": INT,
+    "tree_cost_usd": FLOAT,
     "queued_s": FLOAT,
     "spawn_s": FLOAT,
     "duration_s": FLOAT,
@@ -86,8 +90,20 @@ TURN_DTYPES = {
     "duration_s": FLOAT,
     "started_at": TIME,
     "finish_reason": STRING,
+    "tool_calls": INT,
     "error_type": STRING,
     "error": STRING,
+}
+MESSAGE_DTYPES = {
+    "label": STRING,
+    "number": INT,
+    "role": STRING,
+    "content": STRING,
+    "tool": STRING,
+    "tool_call_id": STRING,
+    "arguments": STRING,
+    "error": BOOLEAN,
+    "cached": BOOLEAN,
 }
 
 
@@ -97,13 +113,15 @@ def dtypes(frame):
 
 @pytest.mark.parametrize("outcomes", [[], [SKIPPED], [DONE, SKIPPED]])
 def test_columns_and_dtypes_are_the_same_for_every_run(outcomes):
-    tasks, turns = frames.tasks_frame(outcomes), frames.turns_frame(outcomes)
+    tasks, turns, messages = frames.tasks_frame(outcomes), frames.turns_frame(outcomes), frames.messages_frame(outcomes)
 
     assert dtypes(tasks) == TASK_DTYPES
     assert dtypes(turns) == TURN_DTYPES
+    assert dtypes(messages) == MESSAGE_DTYPES
     assert list(tasks) == list(TASK_DTYPES)
     assert isinstance(tasks.index, pd.RangeIndex)
     assert isinstance(turns.index, pd.RangeIndex)
+    assert isinstance(messages.index, pd.RangeIndex)
 
 
 def test_a_task_is_a_row_with_the_sums_of_its_turns():
@@ -134,10 +152,54 @@ def test_a_model_call_is_a_row():
     assert frame.error.tolist() == [pd.NA, "reset"]
 
 
+def test_a_message_is_a_row_and_each_tool_call_one_after_it():
+    calls = tuple(ToolCall(id=f"c{number}", name="grep", arguments=f'{{"a": {number}}}') for number in (1, 2))
+    messages = (
+        Message(role="user", content="Look."),
+        Message(role="assistant", content="I look.", tool_calls=calls),
+        Message(role="tool", content="no", tool_call_id="c1", tool="grep", error=True),
+        Message(role="tool", content="yes", tool_call_id="c2", tool="grep", cached=True),
+        Message(role="assistant", content="Found."),
+    )
+
+    frame = frames.messages_frame([SKIPPED, replace(DONE, messages=messages)])
+
+    assert frame.label.unique().tolist() == ["a"]
+    assert frame.number.tolist() == [1, 2, 2, 2, 3, 4, 5]
+    assert frame.role.tolist() == ["user", *["assistant"] * 3, "tool", "tool", "assistant"]
+    assert frame.content.fillna("-").tolist() == ["Look.", "I look.", "-", "-", "no", "yes", "Found."]
+    asked = frame[frame.arguments.notna()]
+    assert asked[["tool", "tool_call_id", "arguments"]].to_numpy().tolist() == [
+        ["grep", "c1", '{"a": 1}'],
+        ["grep", "c2", '{"a": 2}'],
+    ]
+    assert frame[frame.error].tool_call_id.tolist() == ["c1"]
+    assert frame[frame.cached].content.tolist() == ["yes"]
+
+
+def test_tool_calls_are_counted_by_turn_and_by_task():
+    outcome = replace(DONE, turns=(replace(FIRST, tool_calls=3), replace(SECOND, tool_calls=1)))
+
+    assert frames.tasks_frame([outcome]).tool_calls.tolist() == [4]
+    assert frames.turns_frame([outcome]).tool_calls.tolist() == [3, 1]
+
+
+def test_a_summary_tells_nested_subagents_from_tasks_and_adds_up_both():
+    summary = frames.summary([DONE, replace(DONE, label="b", parent="a", depth=1, status="failed")], 3.5)
+
+    assert (summary.tasks, summary.nested, summary.done, summary.failed, summary.success_rate) == (1, 1, 1, 1, 0.5)
+    assert summary.total_tokens == 80
+
+
 @given(st.text(st.characters()) | st.text(st.characters(categories=["Cs", "Cc"])))
 def test_whatever_a_model_writes_can_be_held_and_saved(text):
-    frame = frames.tasks_frame([replace(DONE, label=text, output=text, error=text)])
+    call = ToolCall(id=text, name=text, arguments=text)
+    messages = (Message(role="assistant", content=text, tool_calls=(call,), tool_call_id=text, tool=text),)
+    outcome = replace(DONE, label=text, output=text, error=text, messages=messages)
 
+    frame = frames.tasks_frame([outcome])
+
+    frames.messages_frame([outcome]).to_csv(io.StringIO())
     frame.to_csv(io.StringIO())
     frame[["label", "output", "error"]].to_json()
     frame.to_html().encode()
@@ -188,6 +250,7 @@ def test_a_summary_counts_statuses_and_adds_up_what_is_known():
 
     assert summary.to_dict() == {
         "tasks": 2,
+        "nested": 0,
         "done": 1,
         "skipped": 1,
         "success_rate": 0.5,

@@ -1,8 +1,11 @@
 """The fold of events: what each event does to a row and to the sums, live and at the end."""
 
-from dataclasses import fields
+from collections import Counter
+from dataclasses import fields, replace
+from itertools import pairwise
 
 import pytest
+from hypothesis import given, strategies as st
 from strategies import Ran, answering, task
 
 from xz_magics.events import (
@@ -17,16 +20,19 @@ from xz_magics.events import (
     TaskPlanned,
     TaskStarted,
     TextReceived,
+    ToolAnswered,
+    ToolCalled,
     TurnEnded,
     from_json,
     to_json,
 )
 from xz_magics.outcomes import Outcomes
 from xz_magics.providers.scripted import Step
-from xz_magics.records import Message, Outcome, Quota, Turn
+from xz_magics.records import STATUSES, Message, Outcome, Quota, ToolCall, Turn
 
 STARTED = RunStarted(tasks=1, max_concurrent=5, quota=Quota())
 TURN = Turn(number=1, attempts=2, max_tokens=100, started_at=3.0, duration_s=1.0, input_tokens=5, output_tokens=7)
+PAID = replace(TURN, cost_usd=0.5)
 
 
 def folded(*events):
@@ -88,6 +94,57 @@ def test_a_pause_of_the_account_says_when_it_ends():
     assert folded(AccountPaused(account="host", delay_s=2.5)).resumes_at == 102.5
 
 
+def test_of_two_pauses_the_one_that_ends_later_counts():
+    long, short = AccountPaused(account="host", delay_s=9.0), AccountPaused(account="other", delay_s=2.0)
+
+    assert (folded(long, short).resumes_at, folded(short, long).resumes_at) == (109.0, 110.0)
+
+
+def test_a_row_says_which_tools_it_waits_for_until_they_have_answered():
+    def called(number, name):
+        return ToolCalled(label="a", turn=1, call=ToolCall(id=f"c{number}", name=name, arguments="{}"))
+
+    def answered(number):
+        return ToolAnswered(label="a", turn=1, call_id=f"c{number}", tool="any", duration_s=0.1)
+
+    events = [TaskPlanned(task=task("a")), called(1, "read_file"), called(2, "grep"), called(3, "grep")]
+
+    assert folded(*events[:2]).rows["a"].note == "calls read_file"
+    assert folded(*events).rows["a"].note == "calls read_file, grep"
+    assert folded(*events, answered(1)).rows["a"].note == "calls grep"
+    assert folded(*events, answered(3), answered(1), answered(2)).rows["a"].note == ""
+
+
+def test_the_progress_of_a_task_is_what_there_is_of_it_now():
+    planned = [TaskPlanned(task=task("a")), TaskPlanned(task=task("b"), parent="a", depth=1)]
+    running = [
+        *planned,
+        TaskStarted(label="b", queued_s=0),
+        RequestSent(label="b", turn=1, attempt=1),
+        TurnEnded(label="b", turn=PAID),
+        RequestSent(label="b", turn=2, attempt=1),
+        *(TextReceived(label="b", text=text) for text in ("so ", "far")),
+    ]
+
+    waiting = folded(*planned).rows["a"].progress()
+    now = folded(*running).rows["b"].progress()
+
+    assert (waiting.status, waiting.output, waiting.success, waiting.turns) == ("waiting", None, False, ())
+    assert (waiting.total_tokens, waiting.cost_usd, waiting.started_at) == (None, None, None)
+    assert (now.label, now.model, now.parent, now.depth) == ("b", "scripted:", "a", 1)
+    assert (now.status, now.output, now.success, now.turns) == ("running", "so far", False, (PAID,))
+    assert (now.total_tokens, now.cost_usd, now.started_at) == (12, 0.5, 103.0)
+
+
+def test_progress_holds_what_had_come_when_it_was_asked_for():
+    outcomes = folded(TaskPlanned(task=task("a")), TextReceived(label="a", text="one"))
+    before = outcomes.rows["a"].progress()
+
+    outcomes(Stamped(run="r", number=2, at=102.0, event=TextReceived(label="a", text=" two")))
+
+    assert (before.output, outcomes.rows["a"].progress().output) == ("one", "one two")
+
+
 @pytest.mark.parametrize(
     ("turn", "tokens", "cost_usd"),
     [
@@ -109,10 +166,11 @@ def test_turns_add_up_and_what_is_unknown_adds_nothing(turn, tokens, cost_usd):
 def test_an_outcome_holds_all_that_is_known_of_its_task():
     messages = (Message(role="user", content="Say hi."),)
     outcomes = folded(
+        TaskPlanned(task=task("p")),
         TaskPlanned(task=task("a", index=4), parent="p", depth=1),
         TaskStarted(label="a", queued_s=0.5),
         RequestSent(label="a", turn=1, attempt=1, spawn_s=0.25),
-        TurnEnded(label="a", turn=TURN),
+        TurnEnded(label="a", turn=PAID),
         TaskEnded(
             label="a",
             status="incomplete",
@@ -121,7 +179,7 @@ def test_an_outcome_holds_all_that_is_known_of_its_task():
             error_type="length",
             finish_reason="length",
             duration_s=2.0,
-            queued_s=9.0,
+            queued_s=0.5,
             work="work",
             messages=messages,
         ),
@@ -140,14 +198,16 @@ def test_an_outcome_holds_all_that_is_known_of_its_task():
             error_type="length",
             parent="p",
             depth=1,
-            turns=(TURN,),
+            turns=(PAID,),
             queued_s=0.5,
             spawn_s=0.25,
             duration_s=2.0,
-            started_at=102.0,
+            started_at=103.0,
             finish_reason="length",
             work="work",
             messages=messages,
+            tree_tokens=12,
+            tree_cost_usd=0.5,
         )
     ]
     assert all(getattr(outcomes.all()[0], field.name) is not None for field in fields(Outcome))
@@ -160,6 +220,79 @@ def test_a_task_that_never_started_has_waited_until_its_end():
 
     (outcome,) = outcomes.all()
     assert (outcome.queued_s, outcome.started_at, outcome.turns, outcome.total_tokens) == (7.0, None, (), None)
+
+
+def test_nested_subagents_follow_their_parent_and_are_counted_apart():
+    outcomes = folded(
+        RunStarted(tasks=2, max_concurrent=5, quota=Quota()),
+        TaskPlanned(task=task("a")),
+        TaskPlanned(task=task("b")),
+        TaskStarted(label="a", queued_s=0),
+        TaskPlanned(task=task("a/1"), parent="a", depth=1),
+        TaskPlanned(task=task("a/2"), parent="a", depth=1),
+        TaskPlanned(task=task("a/1/1"), parent="a/1", depth=2),
+        TaskStarted(label="a/2", queued_s=0),
+        *(TaskEnded(label=label, status="done") for label in ("b", "a/1/1", "a/1")),
+    )
+
+    assert [outcome.label for outcome in outcomes.all()] == ["a/1", "a/1/1", "b"]
+    assert [outcome.label for outcome in outcomes.roots()] == ["b"]
+    assert (dict(+outcomes.counts), outcomes.ended) == ({"running": 1, "done": 1}, 1)
+    assert dict(+outcomes.nested) == {"running": 1, "done": 2}
+    assert [row.task.label for row in outcomes.running()] == ["a", "a/2"]
+
+
+TREE = st.lists(
+    st.tuples(
+        st.integers(0, 30), st.none() | st.integers(0, 99), st.none() | st.integers(0, 9), st.sampled_from(STATUSES)
+    ),
+    max_size=12,
+)
+"""Each subagent's parent (a number below its own; else it is a task as written), tokens, dollars and status."""
+
+
+@given(TREE)
+def test_the_sums_of_a_tree_are_those_of_all_its_subagents_and_nothing_is_lost(nodes):
+    parents = [None if parent >= number else parent for number, (parent, *_) in enumerate(nodes)]
+    depths = []
+    for parent in parents:
+        depths.append(0 if parent is None else depths[parent] + 1)
+    planned = [
+        TaskPlanned(task=task(str(number)), parent=None if parent is None else str(parent), depth=depths[number])
+        for number, parent in enumerate(parents)
+    ]
+    ended = [
+        event
+        for number, (_, tokens, dollars, status) in reversed(list(enumerate(nodes)))
+        for event in (
+            TurnEnded(label=str(number), turn=replace(TURN, input_tokens=tokens, output_tokens=None, cost_usd=dollars)),
+            TaskEnded(label=str(number), status=status),
+        )
+    ]
+
+    outcomes = folded(*planned, *ended)
+
+    assert sorted(int(outcome.label) for outcome in outcomes.all()) == list(range(len(nodes)))
+    assert outcomes.counts + outcomes.nested == Counter(status for *_, status in nodes)
+    assert outcomes.ended == len(outcomes.roots()) == parents.count(None)
+    for outcome in outcomes.all():
+        family = [int(outcome.label)]
+        family += [number for number in range(len(nodes)) if ancestors(number, parents) & set(family)]
+        assert outcome.tree_tokens == known(nodes[number][1] for number in family)
+        assert outcome.tree_cost_usd == known(nodes[number][2] for number in family)
+    places = [int(outcome.label) for outcome in outcomes.all()]
+    for before, after in pairwise(places):
+        assert parents[after] is None or parents[after] == before or parents[after] in ancestors(before, parents)
+
+
+def ancestors(number, parents):
+    above = parents[number]
+    return set() if above is None else {above} | ancestors(above, parents)
+
+
+def known(numbers):
+    found = [number for number in numbers if number is not None]
+    return sum(found) if found else None
 
 
 def test_rows_stand_in_the_order_planned_however_they_end():

@@ -1,15 +1,20 @@
 """What a person gets of a run: rows, tables, JSON, errors on demand, and a way to cancel."""
 
 import asyncio
+import itertools
 import json
+from dataclasses import replace
 
 import pytest
 from strategies import Ran, answering, task
 
 from xz_magics.errors import TasksFailed
+from xz_magics.events import RunEnded, RunStarted, Stamped, TaskEnded, TaskPlanned, TurnEnded
 from xz_magics.metrics import Metrics
+from xz_magics.outcomes import Outcomes
 from xz_magics.providers.scripted import Step
-from xz_magics.records import Quota
+from xz_magics.quotas import Tracker
+from xz_magics.records import Message, Quota, ToolCall, Turn
 from xz_magics.results import Results
 
 
@@ -44,8 +49,10 @@ async def test_rows_can_be_had_by_label_by_place_and_in_order():
 async def test_a_label_that_is_none_names_those_that_are():
     results = await results_with("one")
 
-    with pytest.raises(KeyError, match="no task 'zero' has ended in this run; there are: t0, t1"):
+    with pytest.raises(KeyError, match="no task is called 'zero'; there are: t0, t1"):
         results["zero"]
+    with pytest.raises(KeyError, match=r"no task is called 't00'; did you mean t0\?"):
+        results["t00"]
     with pytest.raises(IndexError):
         results[2]
 
@@ -95,6 +102,8 @@ async def test_json_counts_whatever_is_not_done_as_failed():
         "total_tokens": 3,
         "estimated": False,
         "cost_usd": 0.0,
+        "tree_tokens": 3,
+        "tree_cost_usd": 0.0,
     }
     assert (incomplete["success"], incomplete["output"], incomplete["error_type"]) == (False, "half", "length")
     assert failed["output"] is None
@@ -136,6 +145,7 @@ async def test_while_a_run_goes_on_only_what_has_ended_is_there_and_nothing_coun
         await asyncio.sleep(0.01)
 
     assert [outcome.label for outcome in results] == ["a"]
+    assert (results["b"].status, results["b"].success, results["b"].output) == ("running", False, None)
     assert results.duration_s is None
     assert results.to_dict()["total_duration_ms"] is None
     assert "1 task" in repr(results)
@@ -147,6 +157,83 @@ async def test_while_a_run_goes_on_only_what_has_ended_is_there_and_nothing_coun
 
     assert results["b"].status == "cancelled"
     assert not ran.engine.stopped
+
+
+async def test_the_text_of_a_running_task_can_be_read_while_it_grows():
+    step = Step(answer=" ".join(map(str, range(300))), chunks=300, latency_s=1)
+    ran = Ran([task("a")], {"scripted:": answering(step)})
+    results = results_of(ran.start())
+    seen = []
+    while not ran.job.done():
+        await asyncio.sleep(0.02)
+        seen += [results["a"].output] if ran.outcomes.rows else []
+    await ran.ended()
+
+    texts = [text for text in seen if text is not None]
+    assert len(set(texts)) > 2
+    assert all(later.startswith(earlier) for earlier, later in itertools.pairwise(texts))
+    assert results["a"].output == step.answer
+
+
+def nested_results():
+    """A task that called a tool and two subagents, one of which failed; and a task that did nothing of the kind."""
+    turn = Turn(number=1, attempts=1, max_tokens=9, started_at=1.0, duration_s=1.0, input_tokens=100, cost_usd=0.25)
+    call = ToolCall(id="c1", name="read_file", arguments='{"path": "a.txt"}')
+    messages = (
+        Message(role="user", content="Look."),
+        Message(role="assistant", content="", tool_calls=(call,)),
+        Message(role="tool", content="no such file", tool_call_id="c1", tool="read_file", error=True),
+    )
+    outcomes = Outcomes()
+    for number, event in enumerate(
+        [
+            RunStarted(tasks=2, max_concurrent=2, quota=Quota()),
+            TaskPlanned(task=task("a")),
+            TaskPlanned(task=task("b", index=1)),
+            TaskPlanned(task=task("a/1"), parent="a", depth=1),
+            TaskPlanned(task=task("a/2"), parent="a", depth=1),
+            TurnEnded(label="a/1", turn=turn),
+            TaskEnded(label="a/1", status="done", output="one"),
+            TaskEnded(label="a/2", status="failed", error_type="network"),
+            *(TurnEnded(label="a", turn=replace(turn, number=number, tool_calls=3 - number)) for number in (1, 2, 3)),
+            TaskEnded(label="a", status="done", output="both", messages=messages),
+            TaskEnded(label="b", status="skipped", error_type="quota_exceeded"),
+            RunEnded(duration_s=3.0),
+        ]
+    ):
+        outcomes(Stamped(run="r", number=number, at=100.0 + number, event=event))
+    nobody = {"tracker": Tracker(), "metrics": Metrics(), "stop": print, "cancel": print}
+    return Results(outcomes, run_id="r", **nobody)
+
+
+def test_nested_subagents_are_in_all_df_and_in_the_sums_and_nowhere_among_the_tasks():
+    results = nested_results()
+
+    assert [outcome.label for outcome in results] == list(results.df["label"]) == ["a", "b"]
+    assert [one["label"] for one in results.to_dict()["results"]] == ["a", "b"]
+    assert results.token_histogram()["total"].sum() == 2
+    assert list(results.all_df["label"]) == ["a", "a/1", "a/2", "b"]
+    assert list(results.all_df["depth"]) == [0, 1, 1, 0]
+    assert results["a/1"].parent == "a"
+    assert list(results.df) == list(results.all_df)
+    assert list(results.df["tree_tokens"].fillna(-1)) == [400, -1]
+    assert list(results.df["total_tokens"].fillna(-1)) == [300, -1]
+    assert results.to_dict()["results"][0]["tree_cost_usd"] == 1.0
+    assert list(results.turns_df["label"]) == ["a", "a", "a", "a/1"]
+    assert list(results.messages_df["role"]) == ["user", "assistant", "assistant", "tool"]
+    summary = results.summary
+    assert (summary["tasks"], summary["nested"], summary["done"], summary["failed"]) == (2, 2, 2, 1)
+    assert (summary["total_tokens"], summary["cost_usd"]) == (400, 1.0)
+
+
+def test_the_page_counts_nested_subagents_and_shows_the_tasks_alone():
+    bundle = nested_results().bundle()
+
+    for form in ("text/plain", "text/html"):
+        assert "and 2 nested subagents (1 done, 1 failed): see .all_df" in bundle[form]
+        assert "2 tasks" in bundle[form]
+        assert "400 tokens" in bundle[form]
+        assert "a/1" not in bundle[form]
 
 
 async def test_cancel_without_a_label_ends_the_whole_run():

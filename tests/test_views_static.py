@@ -174,6 +174,21 @@ def test_costs_have_a_column_where_there_are_some_and_models_a_line_where_there_
     assert (free.tags["th"], free.tags["small"]) == (5, 0)
 
 
+def test_nested_subagents_are_counted_and_what_they_spent_stands_beside_the_tasks_own():
+    paid = replace(DONE, turns=(replace(TURN, tool_calls=3, cost_usd=0.5), replace(TURN, cost_usd=0.5)))
+    nested = replace(DONE, label="capital/<b>1", parent="capital", depth=1, turns=(replace(TURN, cost_usd=None),))
+
+    page = Page(static.page([paid, nested, replace(DONE, label="other")], 3.0))
+
+    assert page.text.count("1 task") == 0
+    for words in ("2 tasks", "4,816 tokens · $1.00 + unpriced", "and 1 nested subagent (1 done): see .all_df"):
+        assert words in page.text
+    assert "taskstatusanswerturnstoolstokenswith nestedcostwith nestedtime" in page.text
+    assert "232,4083,612$1.00$1.00\u00a0+\u00a0unpriced2.0\u00a0s" in page.text
+    assert "capital/" not in page.text
+    assert page.tags["tr"] == 3
+
+
 def test_a_long_answer_is_shown_in_part_and_says_so():
     whole, part = "y" * 1_900, "z" * 5_000
 

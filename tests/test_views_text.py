@@ -119,6 +119,50 @@ def test_a_row_shows_the_answer_or_else_the_error_on_one_line():
     assert lines[3].split()[1:4] == ["○", "skipped:", "quota"]
 
 
+def test_an_error_that_does_not_fit_stands_below_its_row_in_up_to_three_lines():
+    words = [f"word{number}" for number in range(100)]
+    errors = [" ".join(words[:15]), " ".join(words), "東" * 300]
+
+    _, *lines, last = text.table([*(replace(FAILED, error=error) for error in errors), DONE], width=80).splitlines()
+
+    assert all(columns_of(line) <= 80 for line in lines)
+    assert [line.startswith("flaky") for line in lines] == [True, False, False, *[True, False, False, False] * 2]
+    assert lines[0].split() == ["flaky", "✗", "failed:", "rate", "limited", "2.0", "s"]
+    assert " ".join(line.strip() for line in lines[1:3]) == errors[0]
+    shown = " ".join(line.strip() for line in lines[4:7])
+    assert shown.endswith("…")
+    assert errors[1].startswith(shown[:-1])
+    assert lines[8:] == ["    " + "東" * 38, "    " + "東" * 38, "    " + "東" * 37 + "…"]
+    assert last.endswith("Paris")
+
+
+def test_turns_tool_calls_and_nested_ones_have_columns_where_there_is_something_to_tell():
+    busy = replace(DONE, label="busy", turns=(replace(TURN, tool_calls=1_200), TURN))
+    nested = replace(DONE, label="busy/1", parent="busy", depth=1, turns=(replace(TURN, estimated=True),))
+    deeper = replace(nested, label="busy/1/1", parent="busy/1", depth=2, status="failed")
+
+    plain, full = text.table([DONE]), text.table([busy, nested, deeper, DONE, SKIPPED])
+
+    assert plain.splitlines()[0].split() == ["task", "status", "tokens", "time", "answer"]
+    head, first, second, _, last = full.splitlines()
+    assert head.split() == ["task", "status", "turns", "tools", "tokens", "with", "nested", "time", "answer"]
+    assert first.split() == ["busy", "✓", "done", "2", "1,200", "2,408", "≈", "4,816", "2.0", "s", "Paris"]
+    assert second.split() == ["capital", "✓", "done", "1", "1,204", "2.0", "s", "Paris"]
+    assert last == "and 2 nested subagents (1 done, 1 failed): see .all_df"
+
+
+def test_nested_ones_are_no_tasks_but_their_tokens_count():
+    nested = replace(DONE, label="capital/1", parent="capital", depth=1)
+    of_a_running_task = replace(DONE, label="other/1", parent="other", depth=1)
+
+    shown = text.page([DONE, nested, of_a_running_task], 3.0)
+
+    assert shown.startswith("1 task: 1 done · 3,612 tokens · $0.0036 · 3.0 s")
+    assert "2,408" in shown
+    assert "and 2 nested subagents (2 done): see .all_df" in shown
+    assert shown.count("capital") == 1
+
+
 def test_columns_stand_under_one_another_whatever_script_the_text_is_in():
     labels = ["日本語のラベル", "naïve", "e\u0301te\u0301", "مهمة"]
     outcomes = [replace(DONE, label=label, output="東京" * 100) for label in labels]

@@ -4,7 +4,7 @@ Unknown numbers are NA, and the dtypes are the same for every run, an empty one 
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
@@ -25,8 +25,10 @@ TASK_DTYPES = {
     "error": "string",
     "error_type": "string",
     "model": "string",
+    "parent": "string",
     "depth": "Int64",
     "turns": "Int64",
+    "tool_calls": "Int64",
     "attempts": "Int64",
     "max_tokens": "Int64",
     "input_tokens": "Int64",
@@ -34,6 +36,8 @@ TASK_DTYPES = {
     "total_tokens": "Int64",
     "estimated": "boolean",
     "cost_usd": "Float64",
+    "tree_tokens": "Int64",
+    "tree_cost_usd": "Float64",
     "queued_s": "Float64",
     "spawn_s": "Float64",
     "duration_s": "Float64",
@@ -53,8 +57,20 @@ TURN_DTYPES = {
     "duration_s": "Float64",
     "started_at": "datetime64[us, UTC]",
     "finish_reason": "string",
+    "tool_calls": "Int64",
     "error_type": "string",
     "error": "string",
+}
+MESSAGE_DTYPES = {
+    "label": "string",
+    "number": "Int64",
+    "role": "string",
+    "content": "string",
+    "tool": "string",
+    "tool_call_id": "string",
+    "arguments": "string",
+    "error": "boolean",
+    "cached": "boolean",
 }
 SAMPLE_DTYPES = {
     "name": "string",
@@ -92,6 +108,14 @@ def turns_frame(outcomes: Sequence[Outcome]) -> DataFrame:
     return _frame([row for outcome in outcomes for row in _turn_rows(outcome)], TURN_DTYPES)
 
 
+def messages_frame(outcomes: Sequence[Outcome]) -> DataFrame:
+    """A row per message, task by task. `number` counts a task's messages from 1.
+
+    A message that asks for tools is followed by a row per call with its `number` and role, but no content.
+    """
+    return _frame([row for outcome in outcomes for row in _message_rows(outcome)], MESSAGE_DTYPES)
+
+
 def duration_histogram(outcomes: Sequence[Outcome]) -> DataFrame:
     """Seconds; see `histogram`."""
     return _bins_frame(duration_bins(outcomes))
@@ -111,10 +135,14 @@ def histogram(values: Sequence[float | None], statuses: Sequence[Status], *, who
 
 
 def summary(outcomes: Sequence[Outcome], duration_s: float | None) -> "Series[Any]":
-    """Sums over all outcomes, and the run's own duration (None while it goes on); NA where nothing is known."""
+    """Sums over all outcomes, and the run's own duration (None while it goes on); NA where nothing is known.
+
+    `tasks` are those as written, `nested` the subagents that they led to; all else speaks of both together.
+    """
     counts = Counter(outcome.status for outcome in outcomes)
     numbers: dict[str, float | None] = {
-        "tasks": len(outcomes),
+        "tasks": sum(outcome.parent is None for outcome in outcomes),
+        "nested": sum(outcome.parent is not None for outcome in outcomes),
         **{status: counts[status] for status in STATUSES if counts[status]},
         "success_rate": counts["done"] / len(outcomes) if outcomes else None,
         "input_tokens": known_sum(outcome.input_tokens for outcome in outcomes),
@@ -144,8 +172,9 @@ def quota_frame(uses: Sequence[LimitUse]) -> DataFrame:
 
 
 def _task_row(outcome: Outcome) -> dict[str, Any]:
-    row = {name: getattr(outcome, name) for name in TASK_DTYPES}
-    return row | {"turns": len(outcome.turns), "started_at": _utc(outcome.started_at)}
+    counted = {"turns": len(outcome.turns), "tool_calls": sum(turn.tool_calls for turn in outcome.turns)}
+    row = {name: getattr(outcome, name) for name in TASK_DTYPES if name not in counted}
+    return row | counted | {"started_at": _utc(outcome.started_at)}
 
 
 def _turn_rows(outcome: Outcome) -> list[dict[str, Any]]:
@@ -158,6 +187,14 @@ def _turn_rows(outcome: Outcome) -> list[dict[str, Any]]:
         }
         for turn in outcome.turns
     ]
+
+
+def _message_rows(outcome: Outcome) -> Iterator[dict[str, Any]]:
+    for number, message in enumerate(outcome.messages, 1):
+        row = dict.fromkeys(MESSAGE_DTYPES) | {"label": outcome.label, "number": number, "role": message.role}
+        yield row | {name: getattr(message, name) for name in ("content", "tool", "tool_call_id", "error", "cached")}
+        for call in message.tool_calls:
+            yield row | {"tool": call.name, "tool_call_id": call.id, "arguments": call.arguments}
 
 
 def _bins_frame(bins: Sequence[Bin]) -> DataFrame:

@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, overload
 
 from xz_magics.errors import TasksFailed
 from xz_magics.metrics import Metrics
-from xz_magics.outcomes import Outcomes, Row
+from xz_magics.outcomes import Outcomes, Progress, Row
 from xz_magics.quotas import Tracker
 from xz_magics.records import Outcome
 
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 class Results:
     """The outcomes of one run, in the order in which its tasks were written. While the run goes on, those that ended.
 
-    Iteration, `len`, histograms and JSON speak of the tasks as written; `summary` and `metrics` of nested ones too.
+    Iteration, `len`, `df`, histograms and JSON speak of the tasks as written; the other tables, `summary` and `metrics`
+    of the subagents nested in them, too. By label, either can be had, and while it still runs its Progress.
     """
 
     def __init__(
@@ -50,9 +52,8 @@ class Results:
         if label is None:
             self._stop()
             return
-        rows = self._outcomes.rows
-        if rows and label not in rows:
-            raise KeyError(f"no task is called {label!r}; there are: {', '.join(list(rows)[:10])}")
+        if self._outcomes.rows:
+            self._row(label)
         self._cancel(label)
 
     @property
@@ -72,15 +73,29 @@ class Results:
         return frames.tasks_frame(self.outcomes)
 
     @property
+    def all_df(self) -> "DataFrame":
+        """The same columns for all: each task is followed by the subagents nested in it (`parent`, `depth`)."""
+        from xz_magics import frames
+
+        return frames.tasks_frame(self._outcomes.all())
+
+    @property
     def turns_df(self) -> "DataFrame":
-        """A row per model call."""
+        """A row per model call, nested subagents' too."""
         from xz_magics import frames
 
         return frames.turns_frame(self._outcomes.all())
 
     @property
+    def messages_df(self) -> "DataFrame":
+        """A row per message of each conversation, and one per tool call after the message that asks for it."""
+        from xz_magics import frames
+
+        return frames.messages_frame(self._outcomes.all())
+
+    @property
     def summary(self) -> "Series[Any]":
-        """Counts by status, tokens, dollars and seconds of the whole run."""
+        """Counts by status, tokens, dollars and seconds of the whole run, nested subagents included."""
         from xz_magics import frames
 
         return frames.summary(self._outcomes.all(), self.duration_s)
@@ -141,7 +156,7 @@ class Results:
 
     def raise_for_failures(self) -> "Results":
         """Raises TasksFailed unless every task is done; returns the results themselves otherwise."""
-        rows = [row for row in self._outcomes.rows.values() if row.depth == 0]
+        rows = self._outcomes.written
         bad = [row for row in rows if row.state != "done"]
         if bad:
             named = ", ".join(f"{row.task.label} ({_trouble(row)})" for row in bad[:5])
@@ -152,15 +167,19 @@ class Results:
             )
         return self
 
-    def __getitem__(self, label: str | int) -> Outcome:
-        """By label, or by place in the order written."""
+    @overload
+    def __getitem__(self, label: str) -> Outcome | Progress: ...
+    @overload
+    def __getitem__(self, label: int) -> Outcome: ...
+    def __getitem__(self, label: str | int) -> Outcome | Progress:
+        """By label, or by place in the order written among those that have ended.
+
+        A task that still waits or runs is given as Progress: so much as there is now. KeyError for an unknown label.
+        """
         if isinstance(label, int):
             return self.outcomes[label]
-        row = self._outcomes.rows.get(label)
-        if row is None or row.outcome is None:
-            ended = ", ".join(outcome.label for outcome in self.outcomes[:10])
-            raise KeyError(f"no task {label!r} has ended in this run; there are: {ended}")
-        return row.outcome
+        row = self._row(label)
+        return row.outcome or row.progress()
 
     def __iter__(self) -> Iterator[Outcome]:
         return iter(self.outcomes)
@@ -171,12 +190,12 @@ class Results:
     def __repr__(self) -> str:
         from xz_magics.views import text
 
-        return text.page(self.outcomes, self.duration_s, self._tracker.uses(above=True), self.warnings)
+        return text.page(self._outcomes.all(), self.duration_s, self._tracker.uses(above=True), self.warnings)
 
     def _repr_html_(self) -> str:
         from xz_magics.views import static
 
-        return static.page(self.outcomes, self.duration_s, self._tracker.uses(above=True), self.warnings)
+        return static.page(self._outcomes.all(), self.duration_s, self._tracker.uses(above=True), self.warnings)
 
     def bundle(self) -> Mapping[str, str]:
         """What a page shows in place of the live view."""
@@ -189,6 +208,14 @@ class Results:
         shown, self.shown_in_cell = self.shown_in_cell, None
         if shown is None or shown != widget.current_cell():
             raise NotImplementedError  # IPython's word for "take the other forms"
+
+    def _row(self, label: str) -> Row:
+        rows = self._outcomes.rows
+        if label not in rows:
+            close = get_close_matches(label, list(rows), n=1)
+            mend = f"did you mean {close[0]}?" if close else f"there are: {', '.join(list(rows)[:10])}"
+            raise KeyError(f"no task is called {label!r}; {mend}")
+        return rows[label]
 
 
 def _trouble(row: Row) -> str:
@@ -212,4 +239,6 @@ def _plain(outcome: Outcome) -> dict[str, Any]:
         "total_tokens": outcome.total_tokens,
         "estimated": outcome.estimated,
         "cost_usd": outcome.cost_usd,
+        "tree_tokens": outcome.tree_tokens,
+        "tree_cost_usd": outcome.tree_cost_usd,
     }

@@ -1,5 +1,6 @@
 """A run in one line, and that line in a terminal."""
 
+import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -15,11 +16,18 @@ TOLD: tuple[State, ...] = ("running", *(status for status in STATUSES if status 
 
 
 def progress_line(outcomes: Outcomes) -> str:
-    """What goes on before the start; then such as `3 of 12 · 2 running · 1 failed · 1,204 tokens · $0.0012 · 3.2 s`."""
+    """What goes on before the start; then such as `3 of 12 · 2 running · 1 failed · 1,204 tokens · $0.0012 · 3.2 s`.
+
+    Nested subagents are counted apart, such as `4 nested (2 running)`; tokens and cost are everybody's.
+    """
     if outcomes.note:
         return outcomes.note
-    states = [f"{outcomes.counts[state]} {state.replace('_', ' ')}" for state in TOLD if outcomes.counts[state]]
-    parts = [f"{outcomes.ended} of {len(outcomes.rows)}", *states, f"{outcomes.tokens:,} tokens"]
+    parts = [f"{outcomes.ended} of {len(outcomes.written)}", *_states(outcomes.counts)]
+    nested = len(outcomes.rows) - len(outcomes.written)
+    if nested:
+        states = ", ".join(_states(outcomes.nested))
+        parts.append(f"{nested:,} nested ({states})" if states else f"{nested:,} nested")
+    parts.append(f"{outcomes.tokens:,} tokens")
     if outcomes.cost_usd:
         parts.append(dollars_words(outcomes.cost_usd))
     if outcomes.started_at is not None:
@@ -28,6 +36,10 @@ def progress_line(outcomes: Outcomes) -> str:
     if pause_s > 0:
         parts.append(f"rate limited, resumes in {pause_s:.0f} s")
     return " · ".join(parts)
+
+
+def _states(counts: Mapping[State, int]) -> list[str]:
+    return [f"{counts[state]} {state.replace('_', ' ')}" for state in TOLD if counts[state]]
 
 
 class TerminalView:
@@ -51,6 +63,8 @@ class TerminalView:
         return None
 
     def _write(self, line: str) -> None:
+        """A line that the terminal wraps could not be drawn over."""
+        line = line[: shutil.get_terminal_size().columns - 1]
         sys.stderr.write("\r" + line.ljust(self._width))
         sys.stderr.flush()
         self._width = len(line)

@@ -13,13 +13,13 @@ from xz_magics.views import text
 from xz_magics.views.wording import (
     COLOURS,
     SIGNS,
+    families,
     harmless,
     limit_name,
     limit_shares,
     limit_words,
-    outcome_cost,
-    outcome_seconds,
-    outcome_tokens,
+    nested_words,
+    number_columns,
     seconds_words,
     status_counts,
     status_word,
@@ -51,21 +51,24 @@ def page(
 ) -> str:
     """Everything: summary, warnings, table, both histograms, limits. `duration_s` is None while the run goes on.
 
+    `outcomes` hold nested subagents, too: each after its parent. They are counted, and have no row of their own.
     The classes keep MathJax from taking what stands between two dollar signs for a formula.
     """
+    roots = [outcome for outcome in outcomes if outcome.parent is None]
     parts = [_summary(outcomes, duration_s), *map(_warning, warnings)]
-    if outcomes:
-        parts += [_table(outcomes), _histograms(outcomes)]
+    if roots:
+        parts += [_table(outcomes), _histograms(roots)]
     parts += map(_limit, uses)
     return f'<div class="tex2jax_ignore mathjax_ignore" style="line-height:1.4">{"".join(parts)}</div>'
 
 
 def _summary(outcomes: Sequence[Outcome], duration_s: float | None) -> str:
-    counts = status_counts(outcomes)
+    roots = [outcome for outcome in outcomes if outcome.parent is None]
+    counts = status_counts(roots)
     badges = [_badge(status, f"{count:,} {status_word(status)}") for status, count in counts.items()]
     models = {outcome.model for outcome in outcomes}
     facts = [*totals_words(outcomes, duration_s), *(models if len(models) == 1 else ())]
-    tasks = tasks_words(len(outcomes)) if outcomes else "no tasks"
+    tasks = tasks_words(len(roots)) if roots else "no tasks"
     shares = [f'<span style="flex:{count};background:{COLOURS[status]}"></span>' for status, count in counts.items()]
     return (
         f'<div style="margin:6px 0"><b>{tasks}</b> {" ".join(badges)} {" · ".join(map(_safe, facts))}</div>'
@@ -78,32 +81,32 @@ def _warning(warning: str) -> str:
 
 
 def _table(outcomes: Sequence[Outcome]) -> str:
-    """Cost has a column only where something had one, and models only where there are several."""
-    shown = outcomes[:AT_MOST_ROWS]
+    """A row per task. Models are told only where there are several."""
+    found = families(outcomes)
+    shown = found[:AT_MOST_ROWS]
     room = min(MOST_BYTES_OF_A_TEXT, MOST_BYTES_OF_TEXTS // len(shown))
-    costs = any(outcome.cost_usd for outcome in outcomes)
-    models = len({outcome.model for outcome in outcomes}) > 1
-    heads = [("task", WORDS), ("status", WORDS), ("answer", WORDS), ("tokens", NUMBER), ("time", NUMBER)]
-    if costs:
-        heads.insert(4, ("cost", NUMBER))
+    models = len({family[0].model for family in found}) > 1
+    columns = number_columns(shown, costs=True)
+    heads = [*((word, WORDS) for word in ("task", "status", "answer")), *((head, NUMBER) for head, _ in columns)]
     head = "".join(f'<th style="{style}">{word}</th>' for word, style in heads)
-    rows = "".join(_row(outcome, room, costs=costs, models=models) for outcome in shown)
-    more = len(outcomes) - len(shown)
-    rest = f'<div style="opacity:.7">… and {more:,} more in .df</div>' if more else ""
+    numbers = zip(*(cells for _, cells in columns), strict=True)
+    rows = "".join(_row(family[0], room, row, models=models) for family, row in zip(shown, numbers, strict=True))
+    more = len(found) - len(shown)
+    notes = [f"… and {more:,} more in .df" if more else "", nested_words(outcomes)]
     return (
         '<div style="max-height:40em;overflow:auto;margin:8px 0">'
         '<table cellpadding="5" style="width:100%;margin:0;border-collapse:collapse;table-layout:auto">'
-        f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>{rest}"
+        f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
+        + "".join(f'<div style="opacity:.7">{note}</div>' for note in notes if note)
     )
 
 
-def _row(outcome: Outcome, room: int, *, costs: bool, models: bool) -> str:
+def _row(outcome: Outcome, room: int, numbers: Sequence[str], *, models: bool) -> str:
     model = f'<br><small style="opacity:.7;white-space:nowrap">{_isolated(outcome.model)}</small>' if models else ""
-    numbers = [outcome_tokens(outcome), *([outcome_cost(outcome)] if costs else []), outcome_seconds(outcome)]
     return (
         f'<tr style="border-top:1px solid {FAINT}"><td style="{WORDS}"><b>{_isolated(outcome.label)}</b>{model}</td>'
         f'<td style="{WORDS}">{_badge(outcome.status, status_words(outcome))}</td>'
-        f'<td style="{WORDS};white-space:pre-wrap;overflow-wrap:anywhere">{_answer(outcome, room)}</td>'
+        f'<td style="{WORDS};min-width:14em;white-space:pre-wrap;overflow-wrap:anywhere">{_answer(outcome, room)}</td>'
         + "".join(f'<td style="{NUMBER}">{escape(number).replace(" ", NO_BREAK)}</td>' for number in numbers)
         + "</tr>"
     )

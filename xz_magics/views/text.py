@@ -10,12 +10,13 @@ from xz_magics.metrics import Bin, duration_bins, token_bins
 from xz_magics.records import LimitUse, Outcome
 from xz_magics.views.wording import (
     SIGNS,
+    families,
     harmless,
     limit_name,
     limit_shares,
     limit_words,
-    outcome_seconds,
-    outcome_tokens,
+    nested_words,
+    number_columns,
     status_counts,
     status_word,
     status_words,
@@ -25,6 +26,7 @@ from xz_magics.views.wording import (
 
 AT_MOST_ROWS = 200
 LABEL_CELLS = 24
+ERROR_LINES = 3
 BAR_CELLS = 30
 EIGHTHS = ("", "▏", "▎", "▍", "▌", "▋", "▊", "▉")
 
@@ -35,13 +37,17 @@ def page(
     uses: Sequence[LimitUse] = (),
     warnings: Sequence[str] = (),
 ) -> str:
-    """Everything: summary, warnings, table, both histograms, limits. `duration_s` is None while the run goes on."""
+    """Everything: summary, warnings, table, both histograms, limits. `duration_s` is None while the run goes on.
+
+    `outcomes` hold nested subagents, too: each after its parent. They are counted, and have no row of their own.
+    """
     parts = ["\n".join([summary_line(outcomes, duration_s), *(f"! {_one_line(warning)}" for warning in warnings)])]
-    if outcomes:
+    roots = [outcome for outcome in outcomes if outcome.parent is None]
+    if roots:
         parts += [
             table(outcomes),
-            histogram_bars(duration_bins(outcomes), "Seconds per task"),
-            histogram_bars(token_bins(outcomes), "Tokens per task"),
+            histogram_bars(duration_bins(roots), "Seconds per task"),
+            histogram_bars(token_bins(roots), "Tokens per task"),
         ]
     if uses:
         parts.append(quota_bars(uses))
@@ -49,27 +55,31 @@ def page(
 
 
 def summary_line(outcomes: Sequence[Outcome], duration_s: float | None) -> str:
-    """Such as "5 tasks: 4 done, 1 failed · 1,204 tokens · $0.0012 · 3.2 s"."""
-    counts = ", ".join(f"{count:,} {status_word(status)}" for status, count in status_counts(outcomes).items())
-    tasks = f"{tasks_words(len(outcomes))}: {counts}" if outcomes else "no tasks"
+    """Such as "5 tasks: 4 done, 1 failed · 1,204 tokens · $0.0012 · 3.2 s"; tokens and cost are everybody's."""
+    roots = [outcome for outcome in outcomes if outcome.parent is None]
+    counts = ", ".join(f"{count:,} {status_word(status)}" for status, count in status_counts(roots).items())
+    tasks = f"{tasks_words(len(roots))}: {counts}" if roots else "no tasks"
     return " · ".join([tasks, *totals_words(outcomes, duration_s)])
 
 
 def table(outcomes: Sequence[Outcome], width: int = 100, rows: int = AT_MOST_ROWS) -> str:
-    """A line per outcome that fits a terminal of `width` columns: the answer's beginning, or else the error's."""
-    shown = outcomes[:rows]
+    """A line per task that fits a terminal of `width` columns, with the answer's beginning; an error may need more."""
+    found = families(outcomes)
+    shown = found[:rows]
+    roots = [family[0] for family in shown]
     columns = [
-        _aligned(["task", *(_cut(_one_line(outcome.label), LABEL_CELLS) for outcome in shown)]),
-        _aligned(["status", *(f"{SIGNS[outcome.status]} {status_words(outcome)}" for outcome in shown)]),
-        _aligned(["tokens", *map(outcome_tokens, shown)], right=True),
-        _aligned(["time", *map(outcome_seconds, shown)], right=True),
+        _aligned(["task", *(_cut(_one_line(root.label), LABEL_CELLS) for root in roots)]),
+        _aligned(["status", *(f"{SIGNS[root.status]} {status_words(root)}" for root in roots)]),
+        *(_aligned([head, *cells], right=True) for head, cells in number_columns(shown, costs=False)),
     ]
-    room = max(20, width - sum(_cells(column[0]) + 2 for column in columns))
-    columns.append(["answer", *(_cut(_one_line(outcome.output or outcome.error or ""), room) for outcome in shown)])
-    lines = ["  ".join(row).rstrip() for row in zip(*columns, strict=True)]
-    if len(shown) < len(outcomes):
-        lines.append(f"… and {len(outcomes) - len(shown):,} more in .df")
-    return "\n".join(lines)
+    head, *starts = ("  ".join(row) for row in zip(*columns, strict=True))
+    lines = [f"{head}  answer"]
+    for start, root in zip(starts, roots, strict=True):
+        lines += _row(start, root, width)
+    if len(shown) < len(found):
+        lines.append(f"… and {len(found) - len(shown):,} more in .df")
+    nested = nested_words(outcomes)
+    return "\n".join([*lines, nested] if nested else lines)
 
 
 def histogram_bars(bins: Sequence[Bin], title: str) -> str:
@@ -89,6 +99,27 @@ def quota_bars(uses: Sequence[LimitUse]) -> str:
     return "\n".join(f"{name}  {bar}  {limit_words(use)}" for name, bar, use in zip(names, bars, uses, strict=True))
 
 
+def _row(start: str, outcome: Outcome, width: int) -> list[str]:
+    """One line; an error that does not fit stands below it in up to three, for its end says how to mend it."""
+    told = _one_line(outcome.output or outcome.error or "")
+    room = max(20, width - _cells(start) - 2)
+    if outcome.output or _cells(told) <= room:
+        return [f"{start}  {_cut(told, room)}".rstrip()]
+    return [start.rstrip(), *(f"    {line}" for line in _wrapped(told, width - 4, ERROR_LINES))]
+
+
+def _wrapped(text: str, columns: int, most: int) -> list[str]:
+    """The text in lines broken at spaces where there are any, the last of them cut where it is too long."""
+    lines: list[str] = []
+    while _cells(text) > columns and len(lines) < most - 1:
+        fits = _fitting(text, columns)
+        space = text.rfind(" ", 1, fits + 1)
+        end = fits if space < 0 else space
+        lines.append(text[:end])
+        text = text[end:].lstrip(" ")
+    return [*lines, _cut(text, columns)]
+
+
 def _one_line(text: str) -> str:
     return harmless(" ".join(text[:1_000].split()))
 
@@ -102,10 +133,12 @@ def _aligned(texts: Sequence[str], *, right: bool = False) -> list[str]:
 
 def _cut(text: str, columns: int) -> str:
     """The text, or as much of it as leaves room for an ellipsis."""
-    ends = list(accumulate(map(_char_cells, text)))
-    if not ends or ends[-1] <= columns:
-        return text
-    return text[: bisect_right(ends, columns - 1)] + "…"
+    return text if _cells(text) <= columns else text[: _fitting(text, columns - 1)] + "…"
+
+
+def _fitting(text: str, columns: int) -> int:
+    """How many of its characters fit into so many columns."""
+    return bisect_right(list(accumulate(map(_char_cells, text))), columns)
 
 
 def _cells(text: str) -> int:

@@ -38,14 +38,13 @@ class NotebookView:
         threading.Thread(target=_load_what_draws_the_end, daemon=True).start()
 
     def draw(self, outcomes: Outcomes) -> None:
-        self._bar.max = max(1, len(outcomes.rows))
+        self._bar.max = max(1, len(outcomes.written))
         self._bar.value = outcomes.ended
         self._line.value = progress_line(outcomes)
 
     def end(self, finished: Finished | None) -> int | None:
         """The widget gives way to the static form, which survives in the saved file. Returns the cell's number."""
-        if self._handle is not None:
-            self._handle.update(dict(finished() if finished else {"text/plain": ""}), raw=True)
+        self._handle.update(dict(finished() if finished else {"text/plain": ""}), raw=True)
         for part in self._box.children:
             part.style.close()
         for part in (*self._box.children, self._box):

@@ -35,6 +35,9 @@ LIMIT_NOUNS = {
     "max_total_cost": "cost",
 }
 
+Family = tuple[Outcome, ...]
+"""A task as written, then the subagents that it led to, at every depth."""
+
 KEPT = frozenset("\n\t\u200c\u200d")
 """What `harmless` lets through though it is invisible: the joiners are a part of Persian, Hindi and emoji."""
 
@@ -65,52 +68,86 @@ def status_counts(outcomes: Sequence[Outcome]) -> dict[Status, int]:
     return {status: counts[status] for status in STATUSES if counts[status]}
 
 
+def families(outcomes: Sequence[Outcome]) -> list[Family]:
+    """One per task; left out are the subagents whose task has not ended. A parent stands before its children."""
+    found: list[list[Outcome]] = []
+    family_of: dict[str, list[Outcome]] = {}
+    for outcome in outcomes:
+        if outcome.parent is None:
+            found.append(family := [])
+        elif outcome.parent in family_of:
+            family = family_of[outcome.parent]
+        else:
+            continue
+        family.append(outcome)
+        family_of[outcome.label] = family
+    return [tuple(family) for family in found]
+
+
+def nested_words(outcomes: Sequence[Outcome]) -> str:
+    """Such as "and 12 nested subagents (11 done, 1 failed): see .all_df"; empty where there are none."""
+    nested = [outcome for outcome in outcomes if outcome.parent is not None]
+    if not nested:
+        return ""
+    counts = ", ".join(f"{count:,} {status_word(status)}" for status, count in status_counts(nested).items())
+    return f"and {len(nested):,} nested subagent{'' if len(nested) == 1 else 's'} ({counts}): see .all_df"
+
+
+def number_columns(found: Sequence[Family], *, costs: bool) -> list[tuple[str, list[str]]]:
+    """A head, and a cell for each task as written. Only what tells something has a column; empty: nothing was sent.
+
+    "tools" counts tool calls; "with nested" has a number in the rows of tasks that led to subagents.
+    """
+    roots = [family[0] for family in found]
+    calls = [sum(turn.tool_calls for turn in root.turns) for root in roots]
+    nesting = any(len(family) > 1 for family in found)
+    columns = [
+        ("turns", [_count(len(root.turns)) for root in roots], any(len(root.turns) > 1 for root in roots)),
+        ("tools", [_count(count) for count in calls], any(calls)),
+        ("tokens", [spent_tokens(root) for root in roots], True),
+        ("with nested", [spent_tokens(*family) if len(family) > 1 else "" for family in found], nesting),
+    ]
+    if costs and any(outcome.cost_usd for family in found for outcome in family):
+        columns += [
+            ("cost", [spent_cost(root) for root in roots], True),
+            ("with nested", [spent_cost(*family) if len(family) > 1 else "" for family in found], nesting),
+        ]
+    columns.append(("time", [outcome_seconds(root) for root in roots], True))
+    return [(head, cells) for head, cells, tells in columns if tells]
+
+
 def tasks_words(number: int) -> str:
     return f"{number:,} task{'' if number == 1 else 's'}"
 
 
 def totals_words(outcomes: Sequence[Outcome], duration_s: float | None) -> list[str]:
     """Tokens and cost of all where something was sent, and the time where the run has ended."""
-    time = [] if duration_s is None else [seconds_words(duration_s)]
+    tokens = spent_tokens(*outcomes)
+    spent = [f"{tokens} tokens", spent_cost(*outcomes)] if tokens else []
+    return spent if duration_s is None else [*spent, seconds_words(duration_s)]
+
+
+def spent_tokens(*outcomes: Outcome) -> str:
+    """Of all together; empty where nothing was sent."""
     turns = [turn for outcome in outcomes for turn in outcome.turns]
-    if not turns:
-        return time
-    tokens = tokens_words(
-        known_sum(turn.total_tokens for turn in turns), estimated=any(turn.estimated for turn in turns)
-    )
-    costs = [turn.cost_usd for turn in turns]
-    known = known_sum(costs)
-    cost = cost_words(known)
-    if known is not None and None in costs:
-        cost += " + unpriced"
-    return [f"{tokens} tokens", cost, *time]
-
-
-def tokens_words(tokens: int | None, *, estimated: bool) -> str:
+    tokens = known_sum(turn.total_tokens for turn in turns)
     if tokens is None:
-        return "unknown"
-    return f"≈ {tokens:,}" if estimated else f"{tokens:,}"
+        return "unknown" if turns else ""
+    return f"≈ {tokens:,}" if any(turn.estimated for turn in turns) else f"{tokens:,}"
 
 
-def outcome_tokens(outcome: Outcome) -> str:
-    """Empty where nothing was sent."""
-    return tokens_words(outcome.total_tokens, estimated=outcome.estimated) if outcome.turns else ""
-
-
-def outcome_cost(outcome: Outcome) -> str:
-    """Empty where nothing was sent."""
-    return cost_words(outcome.cost_usd) if outcome.turns else ""
+def spent_cost(*outcomes: Outcome) -> str:
+    """Of all together; empty where nothing was sent."""
+    costs = [turn.cost_usd for outcome in outcomes for turn in outcome.turns]
+    known = known_sum(costs)
+    if known is None:
+        return "unpriced" if costs else ""
+    return (dollars_words(known) if known else "free") + (" + unpriced" if None in costs else "")
 
 
 def outcome_seconds(outcome: Outcome) -> str:
     """Empty where nothing was sent."""
     return "" if outcome.duration_s is None else seconds_words(outcome.duration_s)
-
-
-def cost_words(cost_usd: float | None) -> str:
-    if cost_usd is None:
-        return "unpriced"
-    return dollars_words(cost_usd) if cost_usd else "free"
 
 
 def dollars_words(usd: float) -> str:
@@ -148,6 +185,10 @@ def limit_shares(use: LimitUse) -> tuple[float, float] | None:
         return 1.0, 0.0
     used = min(1.0, use.used / use.limit)
     return used, min(1.0 - used, use.reserved / use.limit)
+
+
+def _count(number: int) -> str:
+    return f"{number:,}" if number else ""
 
 
 def _is_harmful(char: str) -> bool:
