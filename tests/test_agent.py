@@ -8,6 +8,7 @@ import pytest
 from strategies import Ran, answering, task
 
 from xz_magics.agent import clip
+from xz_magics.agent.calls import FORM_TOKENS
 from xz_magics.errors import ProviderError
 from xz_magics.events import AccountPaused, RequestSent, RetryScheduled, TaskStarted, TextReceived
 from xz_magics.prices import FlatPrice
@@ -31,6 +32,7 @@ class Acting:
     model = account = "acting"
     note = ""
     overhead_tokens = 64
+    tools_overhead_tokens = 0
 
     def __init__(self, act, price=None):
         self.requests = []
@@ -493,7 +495,7 @@ async def test_a_second_turn_reserves_what_the_first_reported_and_the_bytes_adde
     tracker = Tracker()
     await acted(act, session=tracker, fields={"summary_prompt": "Sum up."})
 
-    assert held == [BOUND + 100, 30 + 20 + len("Sum up.") + 64 + 100]
+    assert held == [BOUND + 100, 30 + 20 + len("Sum up.") + FORM_TOKENS + 64 + 100]
 
 
 async def test_a_second_turn_whose_first_reported_nothing_reserves_all_its_bytes():
@@ -572,7 +574,7 @@ async def test_a_refused_key_ends_the_account_and_skips_what_waits(status, error
     assert (first.status, first.error_type) == ("failed", error_type)
     assert [(other.status, other.error_type, other.attempts) for other in others] == [("skipped", error_type, 0)] * 2
     assert others[0].error.startswith(f"not sent: the script answered with status {status}\n")
-    assert provider._calls == 1
+    assert len(events_of(RequestSent, ran)) == 1
     assert ran.session.usage == (1, 0, 0)
 
 
@@ -597,7 +599,7 @@ async def test_a_rate_limit_pauses_all_calls_to_the_account_together(retries):
     first, second = list(times.values())[:2]
     assert second - first >= 0.29
     (paused,) = events_of(AccountPaused, ran)
-    assert paused.delay_s == 0.3
+    assert paused.delay_s == pytest.approx(0.3, abs=1e-6)
     assert outcomes[0].status == ("done" if retries else "failed")
     assert [outcome.status for outcome in outcomes[1:]] == ["done", "done"]
 

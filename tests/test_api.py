@@ -10,8 +10,9 @@ import pytest
 from strategies import task
 
 import xz_magics
-from xz_magics import api, errors, records
-from xz_magics.api import run, run_arguments, run_sync
+from xz_magics import api, errors, records, specs
+from xz_magics.api import launching, run, run_arguments, run_sync
+from xz_magics.api.granting import Granting
 from xz_magics.config import Settings, changed
 from xz_magics.errors import ConfigError, ModelError, NestingError, RunInterrupted, RunStopped, SpecError, XzMagicsError
 from xz_magics.events import RequestSent, RunEnded, RunStarted, TaskEnded, TextReceived
@@ -19,6 +20,7 @@ from xz_magics.options import _cell_parser
 from xz_magics.providers.local import installed
 from xz_magics.records import Outcome, Quota, Usage
 from xz_magics.session import Session
+from xz_magics.tools.rights import Rights
 
 SCRIPTS = """
 scripts:
@@ -39,7 +41,8 @@ def session(monkeypatch, tmp_path):
     (tmp_path / "config.yaml").write_text(SCRIPTS)
     fresh = Session()
     monkeypatch.setattr("xz_magics.session.session", fresh)
-    monkeypatch.setattr("xz_magics.api.session", fresh)
+    for part in ("api", "api.launching", "api.granting"):
+        monkeypatch.setattr(f"xz_magics.{part}.session", fresh)
     return fresh
 
 
@@ -158,8 +161,8 @@ def test_an_unpriced_model_under_a_limit_of_cost_is_refused_wherever_the_limit_s
 
 
 def test_without_a_model_it_is_the_embedded_one_where_that_is_installed():
-    assert api._settled(Settings(), retries=None, stream=None).model == ("local" if installed() else None)
-    assert api._settled(Settings(model="openai:m"), retries=None, stream=None).model == "openai:m"
+    assert launching._settled(Settings(), retries=None, stream=None).model == ("local" if installed() else None)
+    assert launching._settled(Settings(model="openai:m"), retries=None, stream=None).model == "openai:m"
 
 
 # Settings, options and limits
@@ -306,9 +309,12 @@ def test_above_64_tasks_only_the_events_of_text_are_left_out(tasks, told):
 
 
 def test_warnings_tell_what_a_person_should_know_each_once():
-    results = run_sync([{"prompt": "a", "allowed_tools": ["grep"]}, "b"], model="scripted:ten")
+    results = run_sync([{"prompt": "a", "allowed_tools": ["grep"], "max_turns": 1}, "b"], model="scripted:ten")
 
-    assert [warning.partition(":")[0] for warning in results.warnings] == ["no tools exist yet", "scripted"]
+    assert [warning.partition(",")[0] for warning in results.warnings] == [
+        "max_turns is 1",
+        "scripted: is no real model: its answers come from a script",
+    ]
     assert all(warning in repr(results) for warning in results.warnings)
 
 
@@ -409,7 +415,7 @@ def test_a_loop_that_cannot_be_entered_twice_is_told_before_it_is_patched():
 
 
 ONLY_CELL = {"out", "check", "help"}
-ONLY_RUN = {"work", "names", "observers", "on_result", "show", "quota", "params"}
+ONLY_RUN = {"work", "names", "observers", "on_result", "show", "quota", "params", "tools"}
 
 
 def test_each_option_of_a_cell_is_an_argument_of_run_and_the_reverse():
@@ -474,6 +480,9 @@ def test_no_error_is_left_out_of_the_pickling():
 RECORDS = [
     Quota(max_executions=1),
     records.Message(role="user", content="Hi"),
+    records.ToolCall(id="1", name="grep", arguments="{}"),
+    records.ToolSpec(name="grep", description="Finds.", parameters={"type": "object"}),
+    records.Insert(field="prompt", at=0, label="a"),
     Usage(input_tokens=1, output_tokens=2),
     records.Request(messages=(), max_tokens=1, params={"a": [1]}),
     records.Reply(text="x", finish="stop", finish_reason=None, usage=None),
@@ -505,3 +514,132 @@ async def test_metrics_of_a_run_and_of_its_spawns_are_tables():
     assert list(few.spawn_metrics["spawns"]) == [3]
     assert few.spawn_metrics["p95_s"].isna().all(), "a percentile needs 20 samples"
     assert many.spawn_metrics["p95_s"].notna().all()
+
+
+# Tools, dependencies and pacing
+
+
+@pytest.fixture
+def weather(session):
+    @session.tool
+    def weather(city: str) -> str:
+        """What the weather is like.
+
+        city: a town
+        """
+        return f"In {city} it rains."
+
+    return weather
+
+
+ASKING = """
+scripts:
+  asking:
+    steps:
+      - {when: it rains, answer: Take an umbrella.}
+      - {when: weather, tool_calls: [{name: weather, arguments: {city: Lima}}]}
+      - {answer: I do not know.}
+  echo: {}
+"""
+
+
+def test_a_function_of_the_notebook_is_a_tool_for_those_tasks_that_are_granted_it(tmp_path, weather):
+    (tmp_path / "config.yaml").write_text(ASKING)
+
+    results = run_sync(
+        {"tasks": [{"prompt": "How is the weather?", "allowed_tools": ["weather"]}, "How is the sea?"]},
+        model="scripted:asking",
+    )
+
+    first, second = results
+    assert (first.output, second.output) == ("Take an umbrella.", "I do not know.")
+    assert [m.content for m in first.messages if m.role == "tool"] == ["In Lima it rains."]
+    assert weather("Oslo") == "In Oslo it rains."
+
+
+def test_the_functions_given_to_a_call_are_all_that_there_is_in_it(tmp_path, weather):
+    def other(text: str) -> str:
+        """Another one."""
+        return text
+
+    with pytest.raises(SpecError) as caught:
+        run_sync(["a"], model="scripted:ten", allowed_tools=["weather"], tools=[other])
+
+    assert "no tool is called 'weather'" in str(caught.value)
+    assert "there are: other" in str(caught.value)
+
+
+def test_an_unknown_tool_is_an_error_with_a_suggestion_before_anything_is_sent(session):
+    with pytest.raises(SpecError) as caught:
+        run_sync(["a"], model="scripted:ten", allowed_tools=["read_fil"])
+
+    assert "did you mean read_file?" in str(caught.value)
+    assert session.quota.usage.executions == 0
+
+
+def test_the_policy_of_the_configuration_bounds_what_any_task_may_be_granted(tmp_path, session):
+    (tmp_path / "config.yaml").write_text(f"{SCRIPTS}\ntools: {{allow: [grep, 'http_get(a.example)'], deny: [grep]}}")
+
+    for name in ("read_file", "grep"):
+        with pytest.raises(SpecError, match=f"no tool is called '{name}'"):
+            run_sync(["a"], model="scripted:ten", allowed_tools=[name])
+    granting = Granting(specs.read(["a"]), {"allowed_tools": ()}, session.settings, tools=None, workspace=None)
+    granted = granting.grant([])(Rights.of(["http_get(a.example, b.example)", "read_file"]))
+    assert [spec.name for spec in granted.specs] == ["http_get"]
+    assert granted._tools["http_get"][1].params == {"a.example"}
+
+
+def test_a_tool_that_needs_a_sandbox_is_refused_where_there_is_none(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    with pytest.raises(SpecError) as caught:
+        run_sync(["a"], model="scripted:ten", allowed_tools=["python"], workspace=tmp_path)
+
+    assert "task 'task-1' may use 'python', but there is no sandbox" in caught.value.message
+    assert "apt-get install bubblewrap" in caught.value.hint
+
+
+def test_without_tools_nothing_of_them_is_loaded(tmp_path, session):
+    run_sync(["a"], model="scripted:ten")
+
+    assert "toolbox" not in vars(session)
+
+
+def test_the_built_in_tools_work_in_the_workspace(tmp_path):
+    (tmp_path / "notes.txt").write_text("The answer is 42.")
+    (tmp_path / "config.yaml").write_text("""
+scripts:
+  reading:
+    steps:
+      - {when: The answer is, answer: I have read it.}
+      - {tool_calls: [{name: read_file, arguments: {path: notes.txt}}]}
+""")
+
+    (outcome,) = run_sync(["Read."], model="scripted:reading", allowed_tools=["read_file"], workspace=tmp_path)
+
+    assert outcome.output == "I have read it."
+
+
+def test_a_workspace_that_is_no_folder_is_an_error(tmp_path):
+    with pytest.raises(SpecError, match="no folder"):
+        run_sync(["a"], model="scripted:ten", allowed_tools=["grep"], workspace=tmp_path / "nowhere")
+
+
+def test_a_later_task_is_given_the_output_of_an_earlier_one(tmp_path):
+    (tmp_path / "config.yaml").write_text("scripts: {echo: {}, fixed: {steps: [{answer: a draft}]}}")
+
+    results = run_sync(
+        "tasks:\n"
+        "  better: {prompt: 'Improve: {{results.draft}}', model: 'scripted:echo'}\n"
+        "  draft: {prompt: Write., model: 'scripted:fixed'}\n"
+    )
+
+    assert results["better"].output == "(no real model) You wrote: Improve: a draft"
+    assert [outcome.label for outcome in results] == ["better", "draft"]
+
+
+def test_requests_a_minute_are_bound_by_rpm():
+    results = run_sync(["a"] * 3, model="scripted:ten", rpm=1, max_total_time=0.4)
+
+    assert [outcome.status for outcome in results] == ["done", "skipped", "skipped"]
+    assert results.outcomes[1].error_type == "quota_exceeded"

@@ -12,7 +12,7 @@ ROOT = Path(xz_magics.__file__).parent
 
 FLOORS = [
     {"records"},
-    {"errors", "metrics", "interrupt"},
+    {"errors", "metrics", "interrupt", "keys", "ratelimits"},
     {"specs", "config", "quotas", "pacing", "retry", "prices", "schemas", "stats", "events", "templates", "options"},
     {"scores", "tools", "providers", "frames"},
     {"plan", "agent", "executors", "outcomes", "observers"},
@@ -34,7 +34,7 @@ DOORS = {
     "anywidget": {"views/widget.py"},
     "matplotlib": {"views/plots.py"},
     "IPython": {"magics.py", "views/widget.py", "__main__.py"},
-    "nest_asyncio2": {"api.py"},
+    "nest_asyncio2": {"api/__init__.py"},
     "pydantic": {"schemas.py"},
     "genai_prices": {"prices.py"},
     "platformdirs": {"config.py"},

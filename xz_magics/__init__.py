@@ -23,9 +23,14 @@ if TYPE_CHECKING:
     from xz_magics.quotas import Tracker
     from xz_magics.records import Outcome, Quota, Task, Turn, Usage
     from xz_magics.results import Results
+    from xz_magics.tools import Tool, ToolError
+    from xz_magics.tools.function import ToolDecorator
+    from xz_magics.tools.registry import Toolbox
 
     last: Results | None
     quota: Tracker
+    tool: ToolDecorator
+    toolbox: Toolbox
 
 __version__ = "0.1.0"
 
@@ -43,6 +48,8 @@ __all__ = [
     "SpecError",
     "Task",
     "TasksFailed",
+    "Tool",
+    "ToolError",
     "Turn",
     "Usage",
     "XzMagicsError",
@@ -50,9 +57,13 @@ __all__ = [
     "quota",
     "run",
     "run_sync",
+    "tool",
+    "toolbox",
 ]
 
-_HOMES = {"run": "api", "run_sync": "api", "Results": "results", "last": "session", "quota": "session"}
+_OF_THE_SESSION = ("last", "quota", "tool", "toolbox")
+_HOMES = {"run": "api", "run_sync": "api", "Results": "results", "Tool": "tools", "ToolError": "tools"}
+_HOMES |= dict.fromkeys(_OF_THE_SESSION, "session")
 _HOMES |= dict.fromkeys(("Outcome", "Quota", "Task", "Turn", "Usage"), "records")
 
 
@@ -71,12 +82,13 @@ def unload_ipython_extension(shell: Any) -> None:
 def __getattr__(name: str) -> Any:
     """Each public name is imported at first use, so that loading the extension costs next to nothing.
 
-    `last` are the Results of the latest run, None before it; `quota` is the session's tracker.
+    `last` are the Results of the latest run, None before it; `quota` is the session's tracker; `@tool` makes a function
+    a tool, and `toolbox` holds all tools.
     """
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     home = import_module(f"xz_magics.{_HOMES.get(name, 'errors')}")
-    return getattr(home.session if name in {"last", "quota"} else home, name)
+    return getattr(home.session if name in _OF_THE_SESSION else home, name)
 
 
 def __dir__() -> list[str]:

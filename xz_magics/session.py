@@ -1,5 +1,6 @@
-"""What lives as long as the kernel: settings, the session's quota and metrics, the last results, the embedded model."""
+"""What lives as long as the kernel: settings, quota, metrics, tools, the last results, the embedded model."""
 
+import asyncio
 from dataclasses import replace
 from functools import cached_property
 
@@ -9,6 +10,8 @@ from xz_magics.metrics import Metrics
 from xz_magics.providers.local import LocalModel
 from xz_magics.quotas import Tracker
 from xz_magics.results import Results
+from xz_magics.tools.function import ToolDecorator
+from xz_magics.tools.registry import Toolbox
 
 
 class Session:
@@ -19,6 +22,7 @@ class Session:
         self.last_tracker: Tracker | None = None
         self.metrics = Metrics()
         self.guards = Guards()
+        self.kernel_loop: asyncio.AbstractEventLoop | None = None
 
     @property
     def settings(self) -> Settings:
@@ -34,6 +38,16 @@ class Session:
     @cached_property
     def quota(self) -> Tracker:
         return Tracker(self._loaded.quota, level="session")
+
+    @cached_property
+    def toolbox(self) -> Toolbox:
+        from xz_magics.tools.builtin import builtin
+
+        return Toolbox(builtin())
+
+    @cached_property
+    def tool(self) -> ToolDecorator:
+        return ToolDecorator(self.toolbox.add, lambda: self.kernel_loop)
 
     @cached_property
     def local_model(self) -> LocalModel:

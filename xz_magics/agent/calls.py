@@ -3,20 +3,26 @@
 import asyncio
 import json
 import time
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from decimal import Decimal
 from random import Random
 
 from xz_magics.agent.charges import Charges, TurnLog
 from xz_magics.errors import ProviderError, QuotaExceeded
 from xz_magics.events import AccountPaused, Event, RequestSent, RetryScheduled, TaskStarted, TextReceived, TurnEnded
-from xz_magics.pacing import Gates
+from xz_magics.pacing import Gates, Passage
+from xz_magics.prices import Price
 from xz_magics.providers import Exchange, Provider
 from xz_magics.quotas import Grant, Tracker, prompt_bound
-from xz_magics.records import Message, Reply, Request, Task, Usage
-from xz_magics.retry import LONGEST_WAIT_S, plan_retry
+from xz_magics.records import Message, Reply, Request, Task, ToolSpec, Usage
+from xz_magics.retry import plan_retry
+
+FORM_TOKENS = 16
+"""The most that a chat form puts around one message more: marks, role, name."""
+
+LEAST_TOKENS = 16
+"""Below this an answer is none: a last turn asks for no less, and waits or fails."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,32 +40,66 @@ class Surroundings:
     random: Random = field(default_factory=Random)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """What one attempt needs: the most tokens of its prompt and of its answer, and what is kept free for one more."""
+
+    prompt: int
+    answer: int
+    spare: int = 0
+
+    @property
+    def tokens(self) -> int:
+        return self.prompt + self.answer + self.spare
+
+    def worst_cost(self, price: Price | None) -> Decimal:
+        if price is None:
+            return Decimal(0)
+        again = price.worst(self.spare - self.answer, self.answer) if self.spare else Decimal(0)
+        return price.worst(self.prompt, self.answer) + again
+
+
 class Calls:
     """Takes the turns of one task; it knows when its first request went out and the text that came last."""
 
     def __init__(
-        self, task: Task, provider: Provider, around: Surroundings, *, ready_at: float, on_sent: Callable[[], None]
+        self,
+        task: Task,
+        provider: Provider,
+        around: Surroundings,
+        *,
+        tools: tuple[ToolSpec, ...],
+        ready_at: float,
+        on_sent: Callable[[], None],
     ) -> None:
         self.granted_at: float | None = None
         self.sent_at: float | None = None
         self.text = ""
         self.tried = False
+        self.turns = 0
         self._task = task
         self._provider = provider
         self._around = around
-        self._gate = around.gates[provider.account]
+        self._tools = tools
+        self._tools_bytes = sum(len(json.dumps(asdict(tool)).encode()) for tool in tools)
+        self._lane = around.gates.lane(provider.account, provider.model)
         self._ready_at = ready_at
         self._on_sent = on_sent
-        self._turns = 0
         self._log = TurnLog(0, task.max_tokens)
         self._last_usage: Usage | None = None
+        self._counted = 0
 
-    async def take_turn(self, messages: list[Message]) -> Reply:
-        """One model call with its attempts. Raises ProviderError of the last attempt, or QuotaExceeded."""
-        self._turns += 1
-        self._log = TurnLog(self._turns, self._task.max_tokens)
+    async def take_turn(self, messages: Sequence[Message], *, last: bool = True) -> Reply:
+        """One model call with its attempts. Raises ProviderError of the last attempt, or QuotaExceeded.
+
+        `last` False: tools may be called, and room for one turn more is reserved with it, so that no conversation ends
+        without an answer. The last turn after such turns takes what a quota has left, if that is less than max_tokens.
+        """
+        self.turns += 1
         self.text = ""
-        request = _request_of(self._task, tuple(messages), stream=self._around.stream)
+        request = self._request(tuple(messages), may_call=not last)
+        request = self._within_what_is_left(request) if last and self._tools else request
+        self._log = TurnLog(self.turns, request.max_tokens)
         reply: Reply | None = None
         error: ProviderError | QuotaExceeded | None = None
         try:
@@ -71,6 +111,8 @@ class Calls:
             if self._log.attempts:
                 turn = self._log.ended(self._around.clock(), reply, error)
                 self._around.emit(TurnEnded(label=self._task.label, turn=turn))
+            else:
+                self.turns -= 1
         return reply
 
     async def _try_until_done(self, request: Request) -> Reply:
@@ -81,45 +123,50 @@ class Calls:
                 await self._pause_before_retry(error)
 
     async def _attempt(self, request: Request) -> Reply:
-        bound = self._prompt_bound(request)
+        room = self._room_for(request)
         while True:
-            await self._gate.passed()
-            async with self._reserve(bound, request.max_tokens) as grant:
-                if self._gate.closed:
-                    continue  # it closed while this waited for room: the room goes back, others may use it
-                return await self._call(request, grant, bound)
+            async with (
+                self._lane.entering(room.prompt + room.answer) as passage,
+                self._around.tracker.reserve(tokens=room.tokens, cost=room.worst_cost(self._provider.price)) as grant,
+            ):
+                if not passage.closed:  # it closed while this waited for room: the room goes back meanwhile
+                    return await self._call(request, grant, passage, room.prompt)
 
-    def _reserve(self, bound: int, max_tokens: int) -> AbstractAsyncContextManager[Grant]:
-        price = self._provider.price
-        cost = Decimal(0) if price is None else price.worst(bound, max_tokens)
-        return self._around.tracker.reserve(tokens=bound + max_tokens, cost=cost)
-
-    async def _call(self, request: Request, grant: Grant, bound: int) -> Reply:
-        exchange = Exchange(on_sent=self._note_sent, on_text=self._note_text)
+    async def _call(self, request: Request, grant: Grant, passage: Passage, bound: int) -> Reply:
+        exchange = Exchange(
+            on_sent=lambda: self._note_sent(passage), on_text=lambda text: self._note_text(passage, text)
+        )
         exchange.idle_timeout_s = self._task.idle_timeout
         charges = Charges(grant, exchange, self._log, self._provider.price, bound, request)
         self._note_granted()
         self._log.attempts += 1
         self.tried = True
+        limited = False
         try:
             reply = await self._provider.call(request, exchange)
         except ProviderError as error:
+            limited = error.error_type == "rate_limited"
             charges.charge(error.charge)
             raise
         except BaseException:
             charges.charge_cancelled()
             raise
+        else:
+            charges.charge_reply(reply)
+            self._last_usage, self._counted = reply.usage, len(request.messages)
         finally:
             self.text = exchange.text
-        charges.charge_reply(reply)
-        self.text, self._last_usage = reply.text, reply.usage
+            if exchange.sent:
+                tokens = None if exchange.usage is None else exchange.usage.total_tokens
+                passage.ended(tokens=tokens, headers=exchange.headers, limited=limited)
+        self.text = reply.text
         return reply
 
     async def _pause_before_retry(self, error: ProviderError) -> None:
         """Waits until the call may be tried again; raises the error if it may not."""
         around = self._around
         if error.error_type in {"auth", "spent_account"}:
-            self._gate.refuse(error)
+            self._lane.refuse(error)
         plan = plan_retry(
             error,
             attempt=self._log.attempts,
@@ -127,45 +174,77 @@ class Calls:
             time_left_s=self._time_left_s(),
             random=around.random.random,
         )
-        if self._log.attempts == 0 or plan.delay_s is None:
-            self._pause_others(error)
+        delay_s = plan.delay_s
+        if error.error_type == "rate_limited":
+            delay_s = self._pause_account(error.retry_after_s, delay_s)
+        if delay_s is None:
             raise _with_reason(error, plan.reason) if plan.reason else error
         around.emit(
             RetryScheduled(
                 label=self._task.label,
-                turn=self._turns,
+                turn=self.turns,
                 attempt=self._log.attempts,
-                delay_s=plan.delay_s,
+                delay_s=delay_s,
                 error_type=error.error_type,
                 error=error.message,
             )
         )
-        if error.error_type == "rate_limited":
-            self._pause_account(plan.delay_s)
-        else:
-            await asyncio.sleep(plan.delay_s)
+        if error.error_type != "rate_limited":
+            await asyncio.sleep(delay_s)
 
-    def _pause_others(self, error: ProviderError) -> None:
-        """This call is given up; those of the others wait as long as the server asks."""
-        asked_s = error.retry_after_s
-        if error.error_type == "rate_limited" and asked_s is not None and asked_s <= LONGEST_WAIT_S:
-            self._pause_account(asked_s)
+    def _pause_account(self, asked_s: float | None, delay_s: float | None) -> float | None:
+        """All calls of the account wait, those of others too. How long this one does; None: it is given up."""
+        pause_s = self._lane.pause_after_limit(asked_s, delay_s or 0.0)
+        if pause_s:
+            self._around.emit(AccountPaused(account=self._provider.account, delay_s=pause_s))
+        return None if delay_s is None else pause_s
 
-    def _pause_account(self, delay_s: float) -> None:
-        self._gate.pause(delay_s)
-        self._around.emit(AccountPaused(account=self._provider.account, delay_s=delay_s))
+    def _request(self, messages: tuple[Message, ...], *, may_call: bool) -> Request:
+        task = self._task
+        return Request(
+            messages=messages,
+            max_tokens=task.max_tokens,
+            temperature=task.temperature,
+            top_p=task.top_p,
+            seed=task.seed,
+            stop=task.stop,
+            params=task.params,
+            stream=self._around.stream,
+            tools=self._tools,
+            may_call=may_call,
+        )
 
-    def _prompt_bound(self, request: Request) -> int:
-        """From the second turn on: what the last one reported, the bytes added since, the wire's constant.
+    def _room_for(self, request: Request) -> Room:
+        """From the second turn on: what the last one reported, the bytes added since, the wire's constants.
 
         What `params` pass through, such as the schema of an answer, is a part of the prompt for some providers.
         """
-        overhead = self._provider.overhead_tokens
+        prompt = self._provider.overhead_tokens
         if request.params:
-            overhead += len(json.dumps(request.params, default=str))
+            prompt += len(json.dumps(request.params, default=str))
+        if request.tools:
+            prompt += self._provider.tools_overhead_tokens + self._tools_bytes
         if self._last_usage is None:
-            return prompt_bound(request.messages, overhead)
-        return self._last_usage.total_tokens + prompt_bound(request.messages[-1:], overhead)
+            prompt = prompt_bound(request.messages, prompt)
+        else:
+            # The assistant's message since then is the reply that was reported.
+            added = [message for message in request.messages[self._counted :] if message.role != "assistant"]
+            prompt = prompt_bound(added, prompt) + FORM_TOKENS * len(added) + self._last_usage.total_tokens
+        spare = prompt + 2 * request.max_tokens if request.tools and request.may_call else 0
+        return Room(prompt=prompt, answer=request.max_tokens, spare=spare)
+
+    def _within_what_is_left(self, request: Request) -> Request:
+        """With as many tokens for the answer as the quota has left, where that is less than the task allows."""
+        tracker, price = self._around.tracker, self._provider.price
+        prompt = self._room_for(request).prompt
+        fits = float(request.max_tokens)
+        if (tokens := tracker.left("max_total_tokens")) is not None:
+            fits = min(fits, tokens - prompt)
+        if price is not None and (usd := tracker.left("max_total_cost")) is not None:
+            before, after = price.worst(prompt, 0), price.worst(prompt, request.max_tokens)
+            if after > Decimal(usd):
+                fits = min(fits, float((Decimal(usd) - before) / (after - before)) * request.max_tokens - 1)
+        return replace(request, max_tokens=max(min(LEAST_TOKENS, request.max_tokens), int(fits)))
 
     def _time_left_s(self) -> float | None:
         """Until the task's timeout; before the first request the whole of it."""
@@ -178,7 +257,8 @@ class Calls:
             self.granted_at = self._around.clock()
             self._around.emit(TaskStarted(label=self._task.label, queued_s=self.granted_at - self._ready_at))
 
-    def _note_sent(self) -> None:
+    def _note_sent(self, passage: Passage) -> None:
+        passage.sent()
         now = self._around.clock()
         spawn_s = None
         if self.sent_at is None:
@@ -187,10 +267,11 @@ class Calls:
             self._on_sent()
         self._log.note_sent(now)
         self._around.emit(
-            RequestSent(label=self._task.label, turn=self._turns, attempt=self._log.attempts, spawn_s=spawn_s)
+            RequestSent(label=self._task.label, turn=self.turns, attempt=self._log.attempts, spawn_s=spawn_s)
         )
 
-    def _note_text(self, text: str) -> None:
+    def _note_text(self, passage: Passage, text: str) -> None:
+        passage.accepted()
         if self._around.emit_text:
             self._around.emit(TextReceived(label=self._task.label, text=text))
 
@@ -199,16 +280,3 @@ def _with_reason(error: ProviderError, reason: str) -> ProviderError:
     """The same failure, which also says why it is not tried again."""
     message, *rest = error.args
     return ProviderError(f"{message}; {reason}", *rest)
-
-
-def _request_of(task: Task, messages: tuple[Message, ...], *, stream: bool) -> Request:
-    return Request(
-        messages=messages,
-        max_tokens=task.max_tokens,
-        temperature=task.temperature,
-        top_p=task.top_p,
-        seed=task.seed,
-        stop=task.stop,
-        params=task.params,
-        stream=stream,
-    )

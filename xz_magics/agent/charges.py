@@ -48,6 +48,7 @@ class TurnLog:
             finish_reason=None if reply is None else reply.finish_reason,
             error_type=None if error is None else error_type_of(error),
             error=None if error is None else error.message,
+            tool_calls=0 if reply is None else len(reply.tool_calls),
         )
 
 
@@ -71,7 +72,7 @@ class Charges:
     def charge_cancelled(self) -> None:
         """A model may think long before its first piece of text: until then the reservation is the honest guess."""
         if self.exchange.sent:
-            self.charge("received" if self.request.stream and self.exchange.parts else "all")
+            self.charge("received" if self.request.stream and self.exchange.received_bytes else "all")
 
     def charge(self, charge: Charge) -> None:
         if self.exchange.usage is not None:

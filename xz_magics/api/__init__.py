@@ -1,38 +1,20 @@
-"""`run` and `run_sync`: the one place where the parts are put together."""
+"""`run` and `run_sync`, and how code that cannot await enters the loop."""
 
 import asyncio
 import inspect
-import logging
-import secrets
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from dataclasses import fields, replace
+from os import PathLike
 from typing import Any
 
-from xz_magics import specs
-from xz_magics.agent import Surroundings
-from xz_magics.config import Settings, changed
-from xz_magics.engine import Run
-from xz_magics.errors import NestingError, RunInterrupted, RunStopped, XzMagicsError
-from xz_magics.events import Observer, RunStarted, Stamped, Stream, TaskEnded, TaskStarted
-from xz_magics.interrupt import Guard
-from xz_magics.metrics import Metrics
-from xz_magics.outcomes import Outcomes
-from xz_magics.pacing import Gates
-from xz_magics.plan import Plan, make_plan
-from xz_magics.providers import Provider
-from xz_magics.providers.local import installed
-from xz_magics.providers.opening import Opener
-from xz_magics.records import Outcome, Quota, Task
+from xz_magics.api.launching import Work, launch
+from xz_magics.errors import NestingError, RunInterrupted, RunStopped
+from xz_magics.events import Observer
+from xz_magics.records import Outcome, Quota
 from xz_magics.results import Results
 from xz_magics.session import session
-from xz_magics.views.live import NoView, view_here
+from xz_magics.tools import Tool
 
-logger = logging.getLogger("xz_magics")
-
-LIMITS = tuple(limit.name for limit in fields(Quota))
-MOST_TASKS_WITH_TEXT_EVENTS = 64
-
-Work = str | Mapping[str, Any] | Sequence[str | Mapping[str, Any] | Task]
+__all__ = ["interruption", "launch", "run", "run_arguments", "run_here", "run_sync"]
 
 
 async def run(
@@ -50,6 +32,8 @@ async def run(
     timeout: float | None = None,  # noqa: ASYNC109 - the option's name; it bounds each task, not this call
     idle_timeout: float | None = None,
     params: Mapping[str, Any] | None = None,
+    allowed_tools: Sequence[str] | None = None,
+    max_depth: int | None = None,
     max_concurrent: int | None = None,
     fail_fast: bool | None = None,
     max_executions: int | None = None,
@@ -57,11 +41,15 @@ async def run(
     max_total_time: float | None = None,
     max_total_cost: float | None = None,
     quota: Quota | None = None,
+    rpm: float | None = None,
+    tpm: float | None = None,
     retries: int | None = None,
     stream: bool | None = None,
     base_url: str | None = None,
     format: str | None = None,  # noqa: A002 - the option's name
     names: Mapping[str, object] | None = None,
+    tools: Iterable[Tool | Callable[..., Any]] | Mapping[str, Tool] | None = None,
+    workspace: str | PathLike[str] | None = None,
     observers: Iterable[Observer] = (),
     on_result: Callable[[Outcome], None] | None = None,
     show: bool = False,
@@ -69,8 +57,10 @@ async def run(
     """Runs tasks concurrently as language-model subagents and returns their Results.
 
     `work` is a spec text, a dict, or a list of prompts, dicts or Tasks. The other arguments are the options of
-    `%%subagents`; times are seconds, costs US dollars. `names` are what `{{name}}` in a prompt may use. `observers` are
-    called with each stamped event; `on_result` with each Outcome. A task's failure is a row, not an exception.
+    `%%subagents`; times are seconds, costs US dollars. `names` are what `{{name}}` in a prompt may use. `tools` are
+    all that tasks can be granted by `allowed_tools`, functions or a part of `xz_magics.toolbox`; without them it is the
+    whole toolbox. `workspace` is the folder that the built-in tools work in. `observers` are called with each stamped
+    event; `on_result` with each Outcome. A task's failure is a row, not an exception.
 
     Raises SpecError, ConfigError or ModelError before anything is sent, and RunStopped when Stop was pressed: then
     `xz_magics.last` holds what there is.
@@ -101,34 +91,6 @@ def run_sync(work: Work, **options: Any) -> Results:
 
 
 run_sync.__signature__ = run_arguments  # type: ignore[attr-defined]  # what help shows: one list of options
-
-
-async def launch(
-    work: Work,
-    guard: Guard,
-    *,
-    quota: Quota | None = None,
-    retries: int | None = None,
-    stream: bool | None = None,
-    base_url: str | None = None,
-    format: str | None = None,  # noqa: A002 - the option's name
-    names: Mapping[str, object] | None = None,
-    observers: Iterable[Observer] = (),
-    on_result: Callable[[Outcome], None] | None = None,
-    show: bool = False,
-    **given: Any,
-) -> Results:
-    """`run` whose end by Stop is no exception: `results.interrupted` tells. `given` are options that tasks share."""
-    options = specs.check_options(given)
-    settings = _settled(session.settings, retries=retries, stream=stream)
-    opener = Opener(settings, session.local_model, base_url=base_url)
-    document = specs.read(work, form=format)
-    limits = specs.check_options({"quota": quota}).get("quota")
-    options["quota"] = _tightest(document.head.get("quota"), options.get("quota"), limits)
-    plan = make_plan(document, settings=settings, options=options, names=names or {}, secrets=opener.secrets())
-    providers = opener.open_all(plan.tasks, priced=_cost_is_limited(plan.quota))
-    parts = _put_together(plan, providers, settings, observers, on_result)
-    return await _see_through(*parts, providers, guard, show=show)
 
 
 def run_here(running: Coroutine[Any, Any, Results]) -> Results:
@@ -166,115 +128,3 @@ def _allow_nesting(loop: asyncio.AbstractEventLoop) -> None:
     import nest_asyncio2
 
     nest_asyncio2.apply(loop)
-
-
-def _settled(settings: Settings, *, retries: int | None, stream: bool | None) -> Settings:
-    given = {name: value for name, value in (("retries", retries), ("stream", stream)) if value is not None}
-    model = settings.model or ("local" if installed() else None)
-    return changed(replace(settings, model=model), given, "the options")
-
-
-def _tightest(*quotas: Quota | None) -> Quota:
-    """Of each limit the smallest that is given: none overrides another."""
-    given = [quota for quota in quotas if quota is not None]
-    limits = {name: [getattr(quota, name) for quota in given if getattr(quota, name) is not None] for name in LIMITS}
-    return Quota(**{name: min(values, default=None) for name, values in limits.items()})
-
-
-def _cost_is_limited(quota: Quota) -> bool:
-    return quota.max_total_cost is not None or session.quota.quota.max_total_cost is not None
-
-
-def _put_together(
-    plan: Plan,
-    providers: Mapping[str, Provider],
-    settings: Settings,
-    observers: Iterable[Observer],
-    on_result: Callable[[Outcome], None] | None,
-) -> tuple[Run, Results, Outcomes]:
-    """The engine, what it tells, and the Results that hear it; nothing runs yet."""
-    outcomes, metrics, run_id = Outcomes(), Metrics(), secrets.token_hex(6)
-
-    def remember(stamped: Stamped) -> None:
-        if isinstance(stamped.event, RunStarted):  # until then the results before are worth more
-            session.last, session.last_tracker = results, around.tracker
-
-    counting = [_counting(outcomes, metrics), _counting(outcomes, session.metrics)]
-    telling = [] if on_result is None else [_telling(outcomes, on_result)]
-    events = Stream(run_id, critical=[outcomes], observers=[remember, *counting, *telling, *observers])
-    around = Surroundings(
-        tracker=session.quota.child(plan.quota),
-        gates=Gates(),
-        emit=events.emit,
-        retries=settings.retries,
-        output_max_size=settings.output_max_size,
-        stream=settings.stream,
-        emit_text=len(plan.tasks) <= MOST_TASKS_WITH_TEXT_EVENTS,
-    )
-    engine = Run(plan.tasks, providers, around, max_concurrent=plan.max_concurrent, fail_fast=plan.fail_fast)
-    results = Results(
-        outcomes,
-        run_id=run_id,
-        tracker=around.tracker,
-        metrics=metrics,
-        stop=engine.stop,
-        cancel=engine.cancel,
-        warnings=plan.warnings + tuple(dict.fromkeys(p.note for p in providers.values() if p.note)),
-    )
-    return engine, results, outcomes
-
-
-async def _see_through(
-    engine: Run, results: Results, outcomes: Outcomes, providers: Mapping[str, Provider], guard: Guard, *, show: bool
-) -> Results:
-    """Runs to the end, whatever end that is; shows what there is."""
-    view = view_here(engine.stop) if show else NoView()
-    guard.attach(engine.stop)
-    try:
-        await engine.execute(lambda: view.draw(outcomes))
-    except XzMagicsError:
-        view.end(None)
-        raise
-    except BaseException:
-        view.end(lambda: _drawn(results))
-        raise
-    finally:
-        for provider in providers.values():
-            await provider.aclose()
-    results.shown_in_cell = view.end(lambda: _drawn(results))
-    results.interrupted = engine.stopped or guard.stopped
-    return results
-
-
-def _drawn(results: Results) -> Mapping[str, str]:
-    """A table that cannot be drawn loses nothing: the results are there all the same."""
-    try:
-        return results.bundle()
-    except Exception:
-        logger.exception("the results of run %s cannot be drawn", results.run_id)
-        return {
-            "text/plain": "The table cannot be drawn (see the log). The results are in xz_magics.last: .df, .to_json()"
-        }
-
-
-def _counting(outcomes: Outcomes, metrics: Metrics) -> Observer:
-    def observe(stamped: Stamped) -> None:
-        match stamped.event:
-            case TaskStarted(label=label):
-                metrics.started(outcomes.rows[label].depth)
-            case TaskEnded(label=label):
-                outcome = outcomes.rows[label].outcome
-                if outcome is not None:
-                    metrics.ended(outcome, started=outcomes.rows[label].started)
-
-    return observe
-
-
-def _telling(outcomes: Outcomes, on_result: Callable[[Outcome], None]) -> Observer:
-    def observe(stamped: Stamped) -> None:
-        if isinstance(stamped.event, TaskEnded):
-            outcome = outcomes.rows[stamped.event.label].outcome
-            if outcome is not None:
-                on_result(outcome)
-
-    return observe

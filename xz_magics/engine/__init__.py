@@ -4,11 +4,18 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
-from xz_magics.agent import Ending, Subagent, Surroundings
-from xz_magics.events import Noted, RunEnded, RunStarted, TaskEnded, TaskPlanned
+from xz_magics.agent import Ending, Surroundings
+from xz_magics.engine.delegation import Delegated, read_order
+from xz_magics.engine.group import Company, Group
+from xz_magics.engine.slots import Slots
+from xz_magics.events import Noted, RunEnded, RunStarted
 from xz_magics.providers import Provider
-from xz_magics.records import Status, Task
+from xz_magics.records import Task
+from xz_magics.tools.delegating import SUBAGENT
+from xz_magics.tools.granted import Granted
+from xz_magics.tools.rights import Rights
 
 logger = logging.getLogger("xz_magics")
 
@@ -16,17 +23,15 @@ BEAT_S = 0.1
 """How often the views are drawn and the time limits looked at. It is also the loop's heartbeat: without one, an
 interrupt of a silent run is served only when the next byte comes."""
 
-FAIL_FAST_ON: frozenset[Status] = frozenset({"failed", "timed_out"})
-
 STOPPED = Ending(status="cancelled", error_type="cancelled", error="stopped by you\nrun the cell again")
 CANCELLED = Ending(status="cancelled", error_type="cancelled", error="cancelled by you\nrun the cell again")
-FAILED_FAST = Ending(
-    status="cancelled", error_type="fail_fast", error="another task failed, and fail_fast is on\nmend that one first"
-)
 
 
 class Run:
-    """One run: starts subagents as slots come free, stops them when asked, and ends every task exactly once."""
+    """One run: starts subagents as slots come free, stops them when asked, and ends every task exactly once.
+
+    `granted` gives the tools that some rights come to.
+    """
 
     def __init__(
         self,
@@ -34,22 +39,29 @@ class Run:
         providers: Mapping[str, Provider],
         around: Surroundings,
         *,
+        granted: Callable[[Rights], Granted],
         max_concurrent: int = 5,
+        max_depth: int = 3,
         fail_fast: bool = False,
     ) -> None:
-        self._tasks = {task.label: task for task in tasks}
+        self._tasks = tuple(tasks)
         self._providers = providers
         self._around = around
         self._max_concurrent = max_concurrent
-        self._fail_fast = fail_fast
         self._beat: Callable[[], None] | None = None
-        self._waiting = dict.fromkeys(self._tasks)
-        self._running: dict[str, Subagent] = {}
         self._halt: Ending | None = None
         self._loop = asyncio.get_running_loop()
         self._opening: asyncio.Task[None] | None = None
-        self._slots = asyncio.Semaphore(max_concurrent)
-        self._ready_at = 0.0
+        self._labels = dict.fromkeys(task.label for task in self._tasks)
+        self._company = Company(
+            providers=providers,
+            slots=Slots(max_concurrent),
+            granted=granted,
+            delegate=self._delegate,
+            max_depth=max_depth,
+        )
+        self._roots = Group(self._tasks, around, self._company, ahead=1, fail_fast=fail_fast, abandoned=CANCELLED)
+        self._started_at = 0.0
         self._planned = False
         self._cancelled_early: list[str] = []
 
@@ -67,19 +79,20 @@ class Run:
         await self._open_providers()
         around = self._around
         around.emit(RunStarted(tasks=len(self._tasks), max_concurrent=self._max_concurrent, quota=around.tracker.quota))
-        for task in self._tasks.values():
-            around.emit(TaskPlanned(task=task))
-        self._ready_at = around.clock()
+        self._started_at = around.clock()
+        self._roots.plan()
         self._planned = True
         for label in self._cancelled_early:
             self._cancel_one(label)
+        if self._halt is not None:
+            self._roots.halt(self._halt)
         try:
             with around.tracker.working(above=False):
-                await self._work()
+                async with self._heartbeat():
+                    await self._roots.work()
         finally:
-            self._end_what_never_started()
             reason = None if self._halt is None else self._halt.error
-            around.emit(RunEnded(duration_s=around.clock() - self._ready_at, reason=reason))
+            around.emit(RunEnded(duration_s=around.clock() - self._started_at, reason=reason))
 
     def stop(self) -> None:
         """Ends the run: from whatever thread, in a signal handler too, as often as one likes."""
@@ -113,28 +126,27 @@ class Run:
         """From whatever thread a provider makes itself ready in."""
         self._call(self._around.emit, Noted(text=note))
 
-    async def _work(self) -> None:
-        async with self._heartbeat(), asyncio.TaskGroup() as group:
-            for label in self._tasks:
-                await self._slots.acquire()
-                if self._halt is not None:
-                    return
-                group.create_task(self._run_one(label), name=f"xz_magics {label}")
-
-    async def _run_one(self, label: str) -> None:
-        try:
-            if self._halt is not None or label not in self._waiting:
-                return
-            del self._waiting[label]
-            task = self._tasks[label]
-            subagent = Subagent(task, self._providers[task.model], self._around, ready_at=self._ready_at)
-            self._running[label] = subagent
-            status = await subagent.run()
-            if self._fail_fast and status in FAIL_FAST_ON and self._halt is None:
-                self._halt_all(FAILED_FAST)
-        finally:
-            self._running.pop(label, None)
-            self._slots.release()
+    def _delegate(
+        self, group: Group, parent: Task, rights: Rights, name: str, arguments: Mapping[str, object]
+    ) -> Delegated:
+        """A group below the one that the parent is in: its tasks are planned, and stand in the line once it works."""
+        order = read_order(parent, name, arguments, rights=rights, taken=self._labels, models=self._providers)
+        self._labels |= dict.fromkeys(task.label for task in order.tasks)
+        around = group.around
+        if order.quota is not None:
+            around = replace(around, tracker=around.tracker.child(order.quota, level=f"group of {parent.label}"))
+        children = Group(
+            order.tasks,
+            around,
+            self._company,
+            parent=parent.label,
+            depth=group.depth + 1,
+            rights=rights,
+            at_once=order.max_concurrent,
+            fail_fast=order.fail_fast,
+        )
+        children.plan()
+        return Delegated(group=children, alone=name == SUBAGENT.name)
 
     @asynccontextmanager
     async def _heartbeat(self) -> AsyncIterator[None]:
@@ -148,9 +160,7 @@ class Run:
     async def _watch(self) -> None:
         """A view that fails is not drawn again; the time limits go on being watched."""
         while True:
-            spent = self._around.tracker.out_of_time()
-            if spent is not None and self._halt is None:
-                self._halt_all(Ending(status="timed_out", error_type="quota_exceeded", error=str(spent)))
+            self._end_what_is_out_of_time()
             if self._beat is not None:
                 try:
                     self._beat()
@@ -159,34 +169,28 @@ class Run:
                     self._beat = None
             await asyncio.sleep(BEAT_S)
 
+    def _end_what_is_out_of_time(self) -> None:
+        for group in (self._roots, *self._company.groups):
+            spent = group.out_of_time()
+            if spent is not None and group.halted is None:
+                ending = Ending(status="timed_out", error_type="quota_exceeded", error=str(spent))
+                if group is self._roots:
+                    self._halt_all(ending)
+                else:
+                    group.halt(ending)
+
     def _halt_all(self, ending: Ending) -> None:
         self._halt = self._halt or ending
         if self._opening is not None:
             self._opening.cancel()
-        for subagent in self._running.values():
-            subagent.cancel(ending)
+        for group in reversed(self._company.groups):
+            group.halt(ending)
 
     def _cancel_one(self, label: str) -> None:
         if not self._planned:
             self._cancelled_early.append(label)
-        elif label in self._running:
-            self._running[label].cancel(CANCELLED)
-        elif label in self._waiting:
-            del self._waiting[label]
-            self._end_unstarted(label, CANCELLED)
-
-    def _end_what_never_started(self) -> None:
-        for label in tuple(self._waiting):
-            del self._waiting[label]
-            self._end_unstarted(label, self._halt or CANCELLED)
-
-    def _end_unstarted(self, label: str, ending: Ending) -> None:
-        self._around.emit(
-            TaskEnded(
-                label=label,
-                status="skipped",
-                error_type=ending.error_type,
-                error=ending.error,
-                queued_s=self._around.clock() - self._ready_at,
-            )
-        )
+            return
+        if label in self._company.running:
+            self._company.running[label].cancel(CANCELLED)
+        for group in (self._roots, *self._company.groups):
+            group.drop(label, CANCELLED)

@@ -112,6 +112,11 @@ class Tracker:
         limit = self.quota.max_total_tokens
         return 0 if limit is None else max(0, self.usage.tokens - limit)
 
+    def left(self, name: str) -> float | None:
+        """What of this limit, a field of Quota, may be reserved now at all levels from here upwards; None: no limit."""
+        rooms = [use.remaining for use in self.uses(above=True) if use.name == name]
+        return min((room for room in rooms if room is not None), default=None)
+
     def out_of_time(self) -> QuotaExceeded | None:
         """The error for the first level, from here upwards, whose time has run out."""
         with self._room.lock:
@@ -130,4 +135,13 @@ class Tracker:
 
 def prompt_bound(messages: Iterable[Message], overhead_tokens: int) -> int:
     """The most tokens a prompt can have: a token is at least one byte of text; the wire adds its constant."""
-    return sum(len(message.content.encode("utf-8", "surrogatepass")) for message in messages) + overhead_tokens
+    return sum(map(_message_bytes, messages)) + overhead_tokens
+
+
+def _message_bytes(message: Message) -> int:
+    called = sum(_size(call.id) + _size(call.name) + _size(call.arguments) for call in message.tool_calls)
+    return _size(message.content) + called + _size(message.tool_call_id or "") + _size(message.tool or "")
+
+
+def _size(text: str) -> int:
+    return len(text.encode("utf-8", "surrogatepass"))

@@ -1,0 +1,139 @@
+"""The tool calls of one subagent: it alone answers them, and counts those that go wrong or in circles."""
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from xz_magics.errors import XzMagicsError
+from xz_magics.events import Event, ToolAnswered, ToolCalled
+from xz_magics.records import Message, ToolCall
+from xz_magics.tools.granted import Granted, Result
+
+MOST_FAULTS = 3
+"""So many turns in a row whose calls all went wrong are told to the model; the next one ends its work."""
+
+MOST_EQUAL = 3
+"""The same call with the same arguments so many times in a row is a circle."""
+
+CIRCLE = (
+    "not called: this is the third call in a row of {name} with the same arguments, and it would give the same again. "
+    "Answer with what you have."
+)
+
+
+class Delegation(Protocol):
+    """Subagents that were asked for and wait in line."""
+
+    async def ended(self) -> str:
+        """Their results as text, when all have ended. Cancelled, it cancels them."""
+        ...
+
+
+class Lending(Protocol):
+    """The slot of a subagent at work."""
+
+    def lent(self) -> AbstractAsyncContextManager[None]:
+        """Others may have it inside."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Means:
+    """What a subagent has beside its model: tools, a way to delegate (which raises XzMagicsError), and its slot."""
+
+    granted: Granted
+    delegate: Callable[[str, Mapping[str, Any]], Delegation]
+    slot: Lending
+
+
+class ToolCalls:
+    """Answers the calls of one turn after the other. `faults` counts the turns in a row that went wrong altogether."""
+
+    def __init__(self, label: str, means: Means, *, emit: Callable[[Event], None], clock: Callable[[], float]) -> None:
+        self.faults = 0
+        self.circling: str | None = None
+        self._label = label
+        self._means = means
+        self._emit = emit
+        self._clock = clock
+        self._last_call: tuple[str, str] | None = None
+        self._equal = 0
+
+    async def answer(self, turn: int, calls: Sequence[ToolCall]) -> list[Message]:
+        """The results of all calls, in their order: run at the same time, those of ordinary tools in this slot.
+
+        While only delegated work is waited for, the slot is lent.
+        """
+        async with asyncio.TaskGroup() as group:
+            answers = [group.create_task(self._begun(turn, call)) for call in calls]
+            # One step, in which each delegation takes its place in the line before the slot comes free.
+            await asyncio.sleep(0)
+            own = [job for job, call in zip(answers, calls, strict=True) if call.name not in self._delegating]
+            if own:
+                await asyncio.wait(own)
+            if len(own) < len(answers):
+                async with self._means.slot.lent():
+                    await asyncio.wait(answers)
+        messages = [job.result() for job in answers]
+        self.faults = self.faults + 1 if all(message.error for message in messages) else 0
+        return messages
+
+    @property
+    def _delegating(self) -> frozenset[str]:
+        return self._means.granted.delegating
+
+    async def _begun(self, turn: int, call: ToolCall) -> Message:
+        self._emit(ToolCalled(label=self._label, turn=turn, call=call))
+        began_at = self._clock()
+        if self._is_circle(call):
+            self.circling = call.name
+            result = Result(text=CIRCLE.format(name=call.name), error=True, cached=False, duration_s=0.0)
+        elif call.name in self._delegating:
+            result = await self._delegated(call, began_at)
+        else:
+            result = await self._means.granted.answer(call)
+        self._emit(
+            ToolAnswered(
+                label=self._label,
+                turn=turn,
+                call_id=call.id,
+                tool=call.name,
+                duration_s=self._clock() - began_at,
+                error=result.error,
+                cached=result.cached,
+            )
+        )
+        return Message(
+            role="tool",
+            content=result.text,
+            tool_call_id=call.id,
+            tool=call.name,
+            error=result.error,
+            cached=result.cached,
+        )
+
+    async def _delegated(self, call: ToolCall, began_at: float) -> Result:
+        """A child's failure is a part of the result; only a call that cannot be carried out is an error."""
+        try:
+            delegation = self._means.delegate(call.name, await self._means.granted.checked(call))
+        except XzMagicsError as error:
+            return Result(text=str(error), error=True, cached=False, duration_s=0.0)
+        text = await delegation.ended()
+        return Result(text=text, error=False, cached=False, duration_s=self._clock() - began_at)
+
+    def _is_circle(self, call: ToolCall) -> bool:
+        key = call.name, _canonical(call.arguments)
+        self._equal = self._equal + 1 if key == self._last_call else 1
+        self._last_call = key
+        return self._equal >= MOST_EQUAL
+
+
+def _canonical(arguments: str) -> str:
+    """The same for the same arguments, however they are written."""
+    try:
+        return json.dumps(json.loads(arguments), sort_keys=True)
+    except (ValueError, RecursionError):
+        return arguments
