@@ -1,8 +1,8 @@
 """A server of the OpenAI wire with a fixed latency, which counts what reaches it: `python latency_server.py`.
 
 Prints its port as the first line. POST /v1/chat/completions answers after --latency seconds, streamed in --chunks
-pieces where asked for; a prompt may name its own: "latency=2 chunks=40", or "status=503". GET /seen tells what has
-arrived so far.
+pieces where asked for; a prompt may name its own: "latency=2 chunks=40", or "status=503". Where tools are offered, a
+prompt with "turns=5" has the first of them called in each turn but the last. GET /seen tells what has arrived so far.
 """
 
 import argparse
@@ -37,12 +37,16 @@ async def complete(request: web.Request) -> web.StreamResponse:
 
 
 async def _answer(request: web.Request, body: dict) -> web.StreamResponse:
-    prompt = body["messages"][-1]["content"]
-    wishes = dict(re.findall(r"(latency|chunks|status)=([\d.]+)", prompt))
+    prompt = next(message["content"] for message in body["messages"] if message["role"] == "user")
+    wishes = dict(re.findall(r"(latency|chunks|status|turns)=([\d.]+)", prompt))
     latency_s = float(wishes.get("latency", request.app["latency_s"]))
     chunks = int(wishes.get("chunks", request.app["chunks"]))
     if "status" in wishes:
         return web.json_response({"error": {"message": f"as asked: {prompt}"}}, status=int(wishes["status"]))
+    answered = sum(message["role"] == "tool" for message in body["messages"])
+    if body.get("tools") and answered + 1 < int(wishes.get("turns", 1)):
+        await asyncio.sleep(latency_s)
+        return await _call(request, body, answered)
     if not body.get("stream"):
         await asyncio.sleep(latency_s)
         message = {"role": "assistant", "content": "word " * chunks}
@@ -54,6 +58,22 @@ async def _answer(request: web.Request, body: dict) -> web.StreamResponse:
         await _send(response, {"choices": [{"index": 0, "delta": {"content": "word "}}]})
     await _send(response, {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
     await _send(response, {"choices": [], "usage": USAGE})
+    await response.write(b"data: [DONE]\n\n")
+    return response
+
+
+async def _call(request: web.Request, body: dict, number: int) -> web.StreamResponse:
+    """Calls the first tool, with a number of its own as `text`."""
+    function = {"name": body["tools"][0]["function"]["name"], "arguments": json.dumps({"text": str(number)})}
+    call = {"index": 0, "id": f"call-{number}", "type": "function", "function": function}
+    end = {"index": 0, "delta": {}, "finish_reason": "tool_calls"}
+    if not body.get("stream"):
+        message = {"role": "assistant", "content": None, "tool_calls": [call]}
+        return web.json_response({"choices": [{"message": message, "finish_reason": "tool_calls"}], "usage": USAGE})
+    response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+    await response.prepare(request)
+    for choices in ([{"index": 0, "delta": {"tool_calls": [call]}}], [end], []):
+        await _send(response, {"choices": choices} | ({} if choices else {"usage": USAGE}))
     await response.write(b"data: [DONE]\n\n")
     return response
 

@@ -93,6 +93,27 @@ async def test_a_failure_skips_the_whole_chain_behind_it():
     assert {o.error_type for o in outcomes[1:]} == {"dependency"}
 
 
+async def test_a_chain_of_thousands_is_skipped_to_its_end():
+    tasks = [task("t0", "bad"), *(task(f"t{n}", index=n, **after(f"t{n - 1}")) for n in range(1, 3000))]
+
+    outcomes = await Ran(tasks, {"bad": answering(Step(status=400)), "scripted:": answering("x")}).to_the_end()
+
+    assert {o.status for o in outcomes[1:]} == {"skipped"}
+    assert len(outcomes) == 3000
+
+
+async def test_stop_is_the_reason_of_all_that_never_started():
+    tasks = [task("a", "slow"), task("b", index=1, **after("a")), task("c", index=2, **after("b"))]
+    ran = Ran(tasks, {"slow": answering(Step(answer="x", latency_s=5)), "scripted:": answering("y")}).start()
+    await asyncio.sleep(0.05)
+
+    ran.engine.stop()
+    outcomes = await ran.ended()
+
+    assert [o.status for o in outcomes] == ["cancelled", "skipped", "skipped"]
+    assert {o.error.split("\n")[0] for o in outcomes} == {"stopped by you"}
+
+
 async def test_cancelling_a_task_skips_what_comes_after_it():
     tasks = [task("a", "slow"), task("b", index=1, **after("a")), task("c", index=2)]
     ran = Ran(tasks, {"slow": answering(Step(answer="x", latency_s=5)), "scripted:": answering("y")}).start()

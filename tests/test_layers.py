@@ -36,6 +36,8 @@ DOORS = {
     "IPython": {"magics.py", "views/widget.py", "__main__.py"},
     "nest_asyncio2": {"api/__init__.py"},
     "pydantic": {"schemas.py"},
+    "pydantic_core": {"schemas.py"},
+    "typing_extensions": {"schemas.py"},
     "genai_prices": {"prices.py"},
     "platformdirs": {"config.py"},
     "xllamacpp": {"providers/local_server.py"},

@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -335,6 +336,29 @@ def test_a_child_that_is_not_ready_in_time_is_ended(gguf):
 
     assert "choose another --model" in caught.value.hint
     assert servers() == before
+
+
+def test_a_stop_ends_the_waiting_and_the_child_goes_on_starting(own, gguf):
+    before = {child.pid for child in servers()}
+    stop = threading.Event()
+    stop.set()
+
+    with pytest.raises(ModelError, match="was not waited for") as caught:
+        own.start(gguf, stop=stop)
+    (begun,) = {child.pid for child in servers()} - before
+
+    assert caught.value.hint == "run the cell again: it goes on starting"
+    assert is_up(own.start(gguf).base_url)
+    assert {child.pid for child in servers()} - before == {begun}
+
+
+def test_a_process_that_cannot_be_started_is_an_error_of_the_model(own, gguf, monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "missing"))
+
+    with pytest.raises(ModelError, match="missing: No such file or directory") as caught:
+        own.start(gguf)
+
+    assert caught.value.hint == "free memory, processes or open files, or choose another --model"
 
 
 def test_a_file_that_does_not_load_is_an_error_in_the_engines_own_words(own, gguf, tmp_path):

@@ -272,3 +272,10 @@ def test_the_secrets_are_the_values_of_all_keys_that_are_set():
         "sk-openai-key-1",
         "gsk-groq-key-3",
     }
+
+
+def test_a_home_that_there_is_not_and_thinking_with_tools_are_refused():
+    assert "nosuchuser" in refusal("local:~nosuchuser/model.gguf").message
+    asked = task("a", "mine:m", allowed_tools=("grep",), params={"thinking": {"type": "enabled"}})
+    with pytest.raises(ModelError, match="thinking and tools do not go together yet"):
+        opener().open_all([asked], priced=False)

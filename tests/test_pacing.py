@@ -1,6 +1,7 @@
 """What every call passes before it is sent: pauses and probes, places in flight, requests and tokens a minute."""
 
 import asyncio
+import inspect
 import random
 import selectors
 
@@ -46,21 +47,16 @@ def virtually(scenario):
 
 
 def in_virtual_time(test):
-    """A test that takes no time, whatever it waits for; the name stays, the arguments too."""
+    """A test that takes no time, whatever it waits for. It is given the clock, and its arguments."""
 
     def run(**arguments):
         return virtually(lambda clock: test(clock, **arguments))
 
     run.__name__ = test.__name__
-    run.__signature__ = _without_clock(test)
-    return run
-
-
-def _without_clock(test):
-    import inspect
-
     signature = inspect.signature(test)
-    return signature.replace(parameters=[p for name, p in signature.parameters.items() if name != "clock"])
+    others = [parameter for name, parameter in signature.parameters.items() if name != "clock"]
+    run.__signature__ = signature.replace(parameters=others)
+    return run
 
 
 def gates(clock, *, jitter=lambda: 0.5, **limits):
@@ -499,6 +495,16 @@ async def test_the_429s_of_one_model_leave_the_places_of_another_alone(clock):
 
     assert all_gates.lane("a", "m").places == 8.0
     assert all_gates.lane("a", "n").places == 10.0
+
+
+@in_virtual_time
+async def test_where_two_models_are_limited_at_once_the_places_of_both_are_cut_once(clock):
+    all_gates = gates(clock, max_concurrent=10)
+    lanes = [all_gates.lane("a", model) for model in ("m", "n")]
+
+    await asyncio.gather(*(sending_times(clock, lane, 10, lasts_s=1, limited=True) for lane in lanes))
+
+    assert [lane.places for lane in lanes] == [8.0, 8.0]
 
 
 # --- the pause after a 429 and the probe after it ----------------------------------------------------------------

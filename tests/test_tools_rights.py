@@ -138,6 +138,23 @@ def test_no_depth_gives_back_what_was_taken(root, policy, specs):
     assert all(rights <= policy for rights in line)
 
 
+def test_a_policy_that_names_a_tool_without_words_does_not_bind_its_words():
+    rights = Rights.of(["http_get(a.org, b.org)", "write_file(overwrite)", "read_file"])
+
+    left = rights.within(Rights.of(["http_get", "write_file(x)"]))
+
+    assert list(map(str, left)) == ["http_get(a.org, b.org)", "write_file"]
+
+
+@given(rights=RIGHTS, policy=RIGHTS)
+def test_a_policy_only_ever_takes_away(rights, policy):
+    left = rights.within(policy)
+
+    assert rights & policy <= left <= rights
+    assert set(left.words) == set(rights.words) & set(policy.words)
+    assert all(grant.params <= policy.words[grant.name] for grant in left if policy.words[grant.name])
+
+
 @given(rights=st.lists(RIGHTS, min_size=1, max_size=4), order=st.randoms())
 def test_the_order_of_the_bounds_does_not_matter_and_nothing_that_all_permit_is_lost(rights, order):
     shuffled = order.sample(rights, len(rights))

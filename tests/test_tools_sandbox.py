@@ -44,10 +44,12 @@ def alive(word):
     found = []
     for folder in Path("/proc").iterdir():
         try:
-            if word.encode() in (folder / "cmdline").read_bytes():
-                found.append(folder.name)
+            command = (folder / "cmdline").read_bytes().decode()
+            state = (folder / "stat").read_text().rpartition(")")[2]
         except OSError:  # it ended meanwhile, or is no process
             continue
+        if word in command:
+            found.append((folder.name, command[-200:], state[:20]))
     return found
 
 
@@ -312,16 +314,32 @@ async def test_a_kernel_that_is_killed_takes_its_sandboxes_along(workspace, name
     program = (
         "import asyncio, sys; from pathlib import Path; from xz_magics.tools import Context\n"
         "from xz_magics.tools.sandbox import run\n"
-        f"asyncio.run(run(Context(workspace=Path(sys.argv[1])), ['sh', '-c', 'sleep 100; : {name_of_processes}x']))"
+        f"script = 'touch begun; sleep 100; : {name_of_processes}'\n"
+        "asyncio.run(run(Context(workspace=Path(sys.argv[1])), ['sh', '-c', script]))"
     )
     kernel = subprocess.Popen([sys.executable, "-c", program, str(workspace)])
-    while len(alive(f"{name_of_processes}x")) < 3:  # the kernel, the sandbox, its program
+    while not (workspace / "begun").exists():
         await asyncio.sleep(0.02)
 
     kernel.kill()
     kernel.wait()
 
-    await gone(f"{name_of_processes}x")
+    await gone(name_of_processes)
+
+
+@pytest.mark.parametrize("unsafe_local", BOTH)
+async def test_a_program_ends_in_time_even_while_the_loop_is_blocked(workspace, unsafe_local, name_of_processes):
+    context = Context(workspace=workspace, unsafe_local=unsafe_local)
+    call = asyncio.create_task(run(context, shell(f"touch begun; sleep 100; : {name_of_processes}"), Limits(wall_s=1)))
+    while not (workspace / "begun").exists():
+        await asyncio.sleep(0.01)
+
+    deadline = time.monotonic() + 20
+    while alive(name_of_processes) and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+    assert alive(name_of_processes) == []
+    assert await call == "exit code 137 (SIGKILL)\n(it printed nothing)"
 
 
 async def test_where_bubblewrap_is_not_installed_nothing_runs(context, workspace):

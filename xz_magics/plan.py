@@ -77,6 +77,8 @@ def with_results(task: Task, outcomes: Mapping[str, Outcome | TaskEnded]) -> Tas
     An output goes in as it stands; only what no request can carry is replaced, and one of more than MOST_OUTPUT_BYTES
     is cut.
     """
+    if not task.inserts:
+        return task
     texts = {
         name: _joined(getattr(task, name), [insert for insert in task.inserts if insert.field == name], outcomes)
         for name in {insert.field for insert in task.inserts}

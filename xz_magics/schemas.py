@@ -12,6 +12,7 @@ from types import SimpleNamespace, UnionType
 from typing import Annotated, Any, NotRequired, Required, Union
 
 from xz_magics.errors import XzMagicsError
+from xz_magics.keys import shown
 
 MOST_FAULTS = 10
 MOST_FAULT_CHARACTERS = 300
@@ -99,7 +100,7 @@ def _annotation(function: Callable[..., Any], parameter: inspect.Parameter) -> A
         kind = typing.get_type_hints(holder, inner.__globals__, closed, include_extras=True)[parameter.name]
     except Exception as error:  # the text is code, and may raise anything
         raise SchemaError(
-            f"{parameter.name}: the annotation {_shown(str(parameter.annotation))} cannot be read: {error}",
+            f"{parameter.name}: the annotation {shown(str(parameter.annotation))} cannot be read: {error}",
             "define or import its type at the top level, before the function",
         ) from error
     return Union[kind, None] if parameter.default is None else kind  # noqa: UP007 - `|` fails for some kinds
@@ -213,7 +214,7 @@ def _path(steps: tuple[str | int, ...]) -> str:
         elif step.isidentifier() and len(step) <= 40:
             path += f".{step}" if path else step
         else:
-            path += f"[{_shown(step)}]"
+            path += f"[{shown(step)}]"
     return f"`{path or 'the arguments'}`"
 
 
@@ -222,10 +223,5 @@ def _value(value: object) -> str:
         case None | True | False:
             return json.dumps(value)
         case str() | int() | float():
-            return _shown(value)
+            return shown(value)
     return "a list" if isinstance(value, list) else "an object"
-
-
-def _shown(value: str | float, width: int = 40) -> str:
-    text = repr(value[:width] if isinstance(value, str) else value)
-    return text if len(text) <= width else text[: width - 2] + "…" + text[-1]

@@ -174,6 +174,55 @@ def bomb(size_bytes):
     return response(packed, headers=b"content-type: application/json\r\ncontent-encoding: gzip\r\n")
 
 
+def streamed(body):
+    """An event stream of known length, on a connection that is kept."""
+    return response(body, headers=SSE)
+
+
+def calling(*calls, reason="tool_calls"):
+    """An answer that calls tools: each call is a name, its arguments as text, and its id if it has one."""
+    whole = [
+        {"index": at, "type": "function", "function": {"name": name, "arguments": arguments}}
+        | ({"id": ident[0]} if ident else {})
+        for at, (name, arguments, *ident) in enumerate(calls)
+    ]
+    choice = {"index": 0, "delta": {"tool_calls": whole}, "finish_reason": None}
+    opened = event(json.dumps({"id": "chatcmpl-1", "model": "m", "choices": [choice]})) if calls else b""
+    return streamed(opened + chunk(finish_reason=reason) + COUNTED + DONE)
+
+
+def named(kind, **fields):
+    """An event of Anthropic's wire."""
+    return f"event: {kind}\n".encode() + event(json.dumps({"type": kind} | fields))
+
+
+def block(opening, *deltas):
+    """A content block of Anthropic's wire."""
+    pieces = [named("content_block_delta", index=0, delta=delta) for delta in deltas]
+    return named("content_block_start", index=0, content_block=opening) + b"".join(pieces)
+
+
+MESSAGE = named("message_start", message={"id": "msg_1", "model": "m", "usage": {"input_tokens": 9}})
+SAID = MESSAGE + block(
+    {"type": "text", "text": ""}, *({"type": "text_delta", "text": t} for t in ("One ", "two ", "three"))
+)
+STOP = named("message_stop")
+
+
+def ended_as(reason):
+    return named("message_delta", delta={"stop_reason": reason}, usage={"output_tokens": 3})
+
+
+def in_turn(*faults):
+    """The first request meets the first fault, and so on; the last one is met again and again."""
+
+    async def fault(call):
+        met = faults[min(call.number, len(faults)) - 1]
+        await (call.send(met) if isinstance(met, bytes) else met(call))
+
+    return fault
+
+
 async def answering(call):
     """No fault: the answer as it was asked for, on a connection that is kept."""
     if call.request.get("stream"):

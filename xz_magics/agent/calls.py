@@ -141,7 +141,7 @@ class Calls:
         self._note_granted()
         self._log.attempts += 1
         self.tried = True
-        limited = False
+        limited, answered = False, True
         try:
             reply = await self._provider.call(request, exchange)
         except ProviderError as error:
@@ -149,6 +149,7 @@ class Calls:
             charges.charge(error.charge)
             raise
         except BaseException:
+            answered = False
             charges.charge_cancelled()
             raise
         else:
@@ -156,7 +157,7 @@ class Calls:
             self._last_usage, self._counted = reply.usage, len(request.messages)
         finally:
             self.text = exchange.text
-            if exchange.sent:
+            if exchange.sent and answered:
                 tokens = None if exchange.usage is None else exchange.usage.total_tokens
                 passage.ended(tokens=tokens, headers=exchange.headers, limited=limited)
         self.text = reply.text
@@ -167,37 +168,36 @@ class Calls:
         around = self._around
         if error.error_type in {"auth", "spent_account"}:
             self._lane.refuse(error)
+        pause_s = self._pause_account(error) if error.error_type == "rate_limited" else None
         plan = plan_retry(
             error,
             attempt=self._log.attempts,
             retries=around.retries,
             time_left_s=self._time_left_s(),
             random=around.random.random,
+            pause_s=pause_s,
         )
-        delay_s = plan.delay_s
-        if error.error_type == "rate_limited":
-            delay_s = self._pause_account(error.retry_after_s, delay_s)
-        if delay_s is None:
+        if plan.delay_s is None:
             raise _with_reason(error, plan.reason) if plan.reason else error
         around.emit(
             RetryScheduled(
                 label=self._task.label,
                 turn=self.turns,
                 attempt=self._log.attempts,
-                delay_s=delay_s,
+                delay_s=plan.delay_s,
                 error_type=error.error_type,
                 error=error.message,
             )
         )
-        if error.error_type != "rate_limited":
-            await asyncio.sleep(delay_s)
+        if pause_s is None:
+            await asyncio.sleep(plan.delay_s)
 
-    def _pause_account(self, asked_s: float | None, delay_s: float | None) -> float | None:
-        """All calls of the account wait, those of others too. How long this one does; None: it is given up."""
-        pause_s = self._lane.pause_after_limit(asked_s, delay_s or 0.0)
+    def _pause_account(self, error: ProviderError) -> float:
+        """All calls of the account wait, whether this one is tried again or not. How long, in seconds."""
+        pause_s = self._lane.pause_after_limit(error.retry_after_s)
         if pause_s:
             self._around.emit(AccountPaused(account=self._provider.account, delay_s=pause_s))
-        return None if delay_s is None else pause_s
+        return pause_s
 
     def _request(self, messages: tuple[Message, ...], *, may_call: bool) -> Request:
         task = self._task

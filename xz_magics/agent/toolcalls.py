@@ -90,9 +90,9 @@ class ToolCalls:
         began_at = self._clock()
         if self._is_circle(call):
             self.circling = call.name
-            result = Result(text=CIRCLE.format(name=call.name), error=True, cached=False, duration_s=0.0)
+            result = Result(text=CIRCLE.format(name=call.name), error=True)
         elif call.name in self._delegating:
-            result = await self._delegated(call, began_at)
+            result = await self._delegated(call)
         else:
             result = await self._means.granted.answer(call)
         self._emit(
@@ -115,14 +115,14 @@ class ToolCalls:
             cached=result.cached,
         )
 
-    async def _delegated(self, call: ToolCall, began_at: float) -> Result:
+    async def _delegated(self, call: ToolCall) -> Result:
         """A child's failure is a part of the result; only a call that cannot be carried out is an error."""
+        granted = self._means.granted
         try:
-            delegation = self._means.delegate(call.name, await self._means.granted.checked(call))
+            delegation = self._means.delegate(call.name, await granted.checked(call))
         except XzMagicsError as error:
-            return Result(text=str(error), error=True, cached=False, duration_s=0.0)
-        text = await delegation.ended()
-        return Result(text=text, error=False, cached=False, duration_s=self._clock() - began_at)
+            return granted.failed(error)
+        return granted.given(await delegation.ended())
 
     def _is_circle(self, call: ToolCall) -> bool:
         key = call.name, _canonical(call.arguments)

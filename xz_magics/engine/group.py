@@ -100,13 +100,11 @@ class Group:
         try:
             async with asyncio.TaskGroup() as self._jobs:
                 self._launch()
-        except asyncio.CancelledError:
-            self.halted = self.halted or self._abandoned
-            raise
         finally:
             self._company.groups.remove(self)
-            for label in tuple(self._unstarted):
-                self._end_unstarted(label, self.halted or self._abandoned)
+            self.halted = self.halted or self._abandoned
+            while self._unstarted:
+                self._end_unstarted(next(iter(self._unstarted)), self.halted)
 
     def in_order(self) -> list[TaskEnded]:
         """The endings of those that have ended, in the order in which the tasks were written."""
@@ -123,7 +121,6 @@ class Group:
         """Ends a task of this group that has not started; nothing otherwise."""
         if label in self._unstarted:
             self._end_unstarted(label, ending)
-            self._launch()
 
     def out_of_time(self) -> QuotaExceeded | None:
         return self.around.tracker.out_of_time()
@@ -188,15 +185,18 @@ class Group:
 
     def _note_end(self, ended: TaskEnded) -> None:
         """Tasks that come after this one are ready once it was the last they waited for, or will never start."""
-        self.endings[ended.label] = ended
-        for follower in self._followers.get(ended.label, ()):
-            if follower not in self._unstarted:
-                continue
-            self._missing[follower] -= 1
-            if not _suffices(ended, self._tasks[follower]):
-                self._end_unstarted(follower, _for_want_of(ended))
-            elif not self._missing[follower]:
-                self._make_ready(follower, self._tasks[follower].index)
+        news = [ended]
+        while news:  # no recursion: a chain may be ten thousand tasks long
+            ended = news.pop()
+            self.endings[ended.label] = ended
+            for follower in self._followers.get(ended.label, ()):
+                if follower not in self._unstarted:
+                    continue
+                self._missing[follower] -= 1
+                if not _suffices(ended, self._tasks[follower]):
+                    news.append(self._skip(follower, self.halted or _for_want_of(ended)))
+                elif not self._missing[follower]:
+                    self._make_ready(follower, self._tasks[follower].index)
         self._launch()
 
     def _make_ready(self, label: str, place: int) -> None:
@@ -204,13 +204,16 @@ class Group:
         heapq.heappush(self._ready, (place, label))
 
     def _end_unstarted(self, label: str, ending: Ending) -> None:
+        self._note_end(self._skip(label, ending))
+
+    def _skip(self, label: str, ending: Ending) -> TaskEnded:
         del self._unstarted[label]
         waited_s = self.around.clock() - self._ready_at[label] if label in self._ready_at else None
         ended = TaskEnded(
             label=label, status="skipped", error_type=ending.error_type, error=ending.error, queued_s=waited_s
         )
         self.around.emit(ended)
-        self._note_end(ended)
+        return ended
 
 
 def _suffices(ended: TaskEnded, follower: Task) -> bool:

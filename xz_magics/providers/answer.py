@@ -95,7 +95,9 @@ class Answer:
         return reply
 
     def _feed_events(self, events: EventDecoder, chunk: bytes) -> bool:
+        """The text of all events that came together is told as one piece: a flood of small ones costs one each read."""
         news = False
+        texts: list[str] = []
         try:
             for event in events.feed(chunk):
                 self._begun = True
@@ -103,11 +105,13 @@ class Answer:
                     self._ended = True
                 elif (text := self._decoder.feed(self._chunk_of(event))) is not None:
                     news = True
-                    self._exchange.add_text(text)
+                    texts.append(text)
                     self._exchange.received_bytes += self._decoder.call_bytes - self._call_bytes
                     self._call_bytes = self._decoder.call_bytes
         except ValueError as error:
             raise self._failures.too_large(str(error)) from error
+        finally:
+            self._exchange.add_text("".join(texts))
         self._check_size(self._exchange.received_bytes)
         return news
 

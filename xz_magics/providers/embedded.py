@@ -46,7 +46,7 @@ class EmbeddedProvider:
         try:
             address = await asyncio.to_thread(self._start, tell, stop)
         finally:
-            stop.set()  # cancelled: nothing is fetched any more
+            stop.set()  # cancelled: nothing is fetched or waited for any more
         endpoint = Endpoint(name="local", wire="openai", base_url=f"{address.base_url}/v1", keep_alive=False)
         self._http = HttpProvider(
             model=self.model, model_id="embedded", endpoint=endpoint, wire=self._wire, key=address.key, price=FREE
@@ -73,7 +73,7 @@ class EmbeddedProvider:
     def _start(self, tell: Callable[[str], None], stop: threading.Event) -> Address:
         gguf = self._gguf or fetch_weights(self._cache_dir, tell=tell, stop=stop)
         tell("starting the embedded model")
-        return self._local_model.start(gguf)
+        return self._local_model.start(gguf, stop=stop)
 
 
 async def _call_for_json(http: HttpProvider, request: Request, stop: Sequence[str], exchange: Exchange) -> Reply:

@@ -82,7 +82,7 @@ class Failures:
             kind,
             "all" if status >= 500 and status not in UNBILLED_SERVER_ERRORS else "nothing",
             status,
-            parse_retry_after(headers, now=now),
+            parse_retry_after(headers, now=now, status=status),
             False if status < 400 else {"true": True, "false": False}.get(wish),
         )
 

@@ -9,7 +9,8 @@ import secrets
 import subprocess
 import sys
 import threading
-from concurrent.futures import Future
+import time
+from concurrent.futures import Future, wait
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,7 @@ SERVER = Path(__file__).with_name("local_server.py")
 LOG_BYTES = 4096
 LOG_LINES = 8
 END_S = 2.0
+LOOK_S = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,10 +54,11 @@ class LocalModel:
         atexit.register(self.close)
         os.register_at_fork(after_in_child=self._forget)
 
-    def start(self, gguf: Path) -> Address:
+    def start(self, gguf: Path, *, stop: threading.Event | None = None) -> Address:
         """The address of the child that runs this file, started if none runs; blocks until it is ready.
 
-        Raises ModelError: the extra is missing, the processor too old, the file is no GGUF, or the child's own words.
+        `stop` ends the waiting alone: others may wait for the same child. Raises ModelError: stopped, the extra is
+        missing, the processor too old, the file is no GGUF, or the child's own words.
         """
         gguf = gguf.resolve()
         with self._lock:
@@ -67,7 +70,7 @@ class LocalModel:
                 _check_machine()
                 _check_gguf(gguf)
                 child = self._children[gguf] = _Child(gguf)
-        return child.address(self._start_timeout_s)
+        return child.address(self._start_timeout_s, stop or threading.Event())
 
     def close(self) -> None:
         """Ends the children. A later `start` starts new ones."""
@@ -92,15 +95,7 @@ class _Child:
         self._key = secrets.token_urlsafe(24)
         self._log = b""
         self._announced: Future[bytes] = Future()
-        self._process = subprocess.Popen(  # noqa: S603 - our own program, no shell
-            [sys.executable, "-P", str(SERVER), str(gguf)],  # -P: the neighbours' names hide the standard library's
-            bufsize=0,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env={"GOMP_SPINCOUNT": "1000", **os.environ},  # on a busy machine spinning threads halve the speed
-            start_new_session=True,  # an interrupt goes to the kernel's whole process group
-        )
+        self._process = _started(gguf)
         self._stdin = cast("IO[bytes]", self._process.stdin)
         self._reader = threading.Thread(target=self._read_log, args=(self._process.stderr,), daemon=True)
         self._reader.start()
@@ -112,12 +107,15 @@ class _Child:
     def runs(self) -> bool:
         return self._process.poll() is None
 
-    def address(self, timeout_s: float) -> Address:
-        try:
-            announcement = self._announced.result(timeout_s)
-        except TimeoutError:
-            self.end()
-            raise self._failed(f"was not ready after {timeout_s:g} s") from None
+    def address(self, timeout_s: float, stop: threading.Event) -> Address:
+        end_at = time.monotonic() + timeout_s
+        while not wait([self._announced], LOOK_S).done:
+            if stop.is_set():
+                raise ModelError("the embedded model was not waited for", "run the cell again: it goes on starting")
+            if time.monotonic() >= end_at:
+                self.end()
+                raise self._failed(f"was not ready after {timeout_s:g} s")
+        announcement = self._announced.result()
         if not announcement:
             raise self._failed(f"ended with code {self._process.wait()} instead of starting")
         return Address(base_url=json.loads(announcement)["base_url"], key=self._key)
@@ -149,6 +147,24 @@ class _Child:
         with stderr:
             while said := stderr.read(LOG_BYTES):
                 self._log = (self._log + said)[-LOG_BYTES:]
+
+
+def _started(gguf: Path) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(  # noqa: S603 - our own program, no shell
+            [sys.executable, "-P", str(SERVER), str(gguf)],  # -P: the neighbours' names hide the standard library's
+            bufsize=0,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={"GOMP_SPINCOUNT": "1000", **os.environ},  # on a busy machine spinning threads halve the speed
+            start_new_session=True,  # an interrupt goes to the kernel's whole process group
+        )
+    except OSError as error:
+        raise ModelError(
+            f"the embedded model's process cannot be started with {sys.executable or 'no Python'}: {error.strerror}",
+            "free memory, processes or open files, or choose another --model",
+        ) from error
 
 
 def _check_machine(cpuinfo: Path = Path("/proc/cpuinfo"), machine: str = platform.machine()) -> None:

@@ -81,9 +81,8 @@ class Opener:
             from xz_magics.providers.embedded import EmbeddedProvider
 
             gguf = model_id or self._environ.get("XZ_MAGICS_GGUF")
-            return EmbeddedProvider(
-                name, self._local_model, Path(gguf).expanduser() if gguf else None, cache_dir(self._environ)
-            )
+            path = _expanded(gguf) if gguf else None
+            return EmbeddedProvider(name, self._local_model, path, cache_dir(self._environ))
         endpoint = self._endpoint_of(kind, model_id, name)
         from xz_magics.providers.http import HttpProvider
 
@@ -162,6 +161,16 @@ class Opener:
         if ours:
             told = f"task {task.label!r}: params hold {ours[0]!r}, which is not passed on"
             raise ModelError(told, f"take {ours[0]} out: the run itself decides it, or a field of its own does")
+        if wire == "anthropic" and task.allowed_tools and "thinking" in task.params:
+            told = f"task {task.label!r}: thinking and tools do not go together yet"
+            raise ModelError(told, "leave out `thinking` in params, or the tools")
+
+
+def _expanded(path: str) -> Path:
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise ModelError(f"{path}: {error}", "write the whole path of the GGUF file") from error
 
 
 def _endpoint(name: str, written: Mapping[str, Any]) -> Endpoint:

@@ -10,7 +10,7 @@ from xz_magics.tools.registry import Registry
 
 MOST_GRANT_CHARACTERS = 10_000
 
-_GRANT = re.compile(r"\s*(?P<name>[a-zA-Z0-9_-]{1,64})\s*(?:\(\s*(?P<words>[^()]*?)\s*\)\s*)?")
+_GRANT = re.compile(r"(?P<name>[a-zA-Z0-9_-]{1,64})\s*(?:\((?P<words>[^()]*)\))?")
 _WORD = re.compile(r"[^\s,()]{1,255}")
 
 
@@ -27,8 +27,8 @@ class Grant:
 
 def parse_grant(text: str) -> Grant:
     """Reads `name` or `name(word, …)`. Raises SpecError."""
-    found = _GRANT.fullmatch(text) if len(text) <= MOST_GRANT_CHARACTERS else None
-    words = [] if found is None or found["words"] is None else re.split(r"\s*,\s*", found["words"])
+    found = _GRANT.fullmatch(text.strip()) if len(text) <= MOST_GRANT_CHARACTERS else None
+    words = [] if found is None or found["words"] is None else [word.strip() for word in found["words"].split(",")]
     if found is None or not all(map(_WORD.fullmatch, words)):
         raise SpecError(
             f"{shown(text)} grants no tool", "write a tool's name, or its name with words: http_get(docs.python.org)"

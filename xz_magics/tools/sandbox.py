@@ -161,8 +161,10 @@ def _limited(limits: Limits, *, alone: bool = True) -> list[str]:
     options = {"as": 2 * limits.memory_bytes, "cpu": int(limits.wall_s) + 1, "fsize": limits.file_bytes, "core": 0}
     if alone:
         options["nproc"] = limits.threads
-    # Politely, so that who ends a flood of processes is not held up by them.
-    return ["nice", "-n", "19", "prlimit", *(f"--{name}={most}" for name, most in options.items()), "--"]
+    # Politely, so that who ends a flood of processes is not held up by it. `timeout` ends it where nobody else can: our
+    # loop is blocked, or the kernel is dead.
+    latest = ["timeout", "-s", "KILL", str(limits.wall_s + 1)]
+    return ["nice", "-n", "19", "prlimit", *(f"--{name}={most}" for name, most in options.items()), "--", *latest]
 
 
 def _environ(home: str) -> dict[str, str]:

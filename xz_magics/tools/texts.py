@@ -1,37 +1,45 @@
 """Texts for a model to read: a tool's arguments as it wrote them, results and errors; this file alone bounds them."""
 
 import json
-from dataclasses import dataclass
+import math
+from collections import Counter
 from typing import Any
 
-from xz_magics.errors import SpecError, XzMagicsError
-from xz_magics.specs.json_text import read_json
-from xz_magics.specs.nodes import HALF, Node
+from xz_magics.errors import XzMagicsError
+from xz_magics.keys import shown
+from xz_magics.specs.nodes import HALF, MOST_DEPTH
 from xz_magics.tools import ToolError
 
-MOST_ARGUMENT_CHARACTERS = 1_000_000
+MOST_ARGUMENT_CHARACTERS = 500_000
 MOST_RESULT_BYTES = 65_536
 MOST_ERROR_CHARACTERS = 2_000
 MOST_JSON_CHARACTERS = 4_000_000
 
+_MOST_DIGITS = 300  # so many still fit a float
 _TAIL_BYTES = 16_384
 _MARK_BYTES = 100
 _MEND = "send one JSON object whose keys are the tool's arguments"
 
 
 def read_arguments(text: str) -> dict[str, Any]:
-    """The arguments that a model wrote: strict JSON, as `read_json` takes it. Raises ToolError."""
+    """The arguments that a model wrote: RFC 8259 to the letter, each key once. Raises ToolError."""
     if len(text) > MOST_ARGUMENT_CHARACTERS:
-        raise ToolError(f"the arguments have {len(text):,} characters", f"at most {MOST_ARGUMENT_CHARACTERS:,} go")
+        raise ToolError(
+            f"the arguments have {len(text):,} characters", f"at most {MOST_ARGUMENT_CHARACTERS:,} are taken"
+        )
+    text = text.strip() or "{}"
     try:
-        arguments = _plain(read_json(text.strip() or "{}", _At))
+        written = json.loads(
+            text, object_pairs_hook=_entries, parse_int=_whole, parse_float=_number, parse_constant=_no_number
+        )
+        arguments = _sendable(written, depth=1)
     except json.JSONDecodeError as error:
-        around = text.strip()[max(0, error.pos - 20) : error.pos + 20]
+        around = text[max(0, error.pos - 20) : error.pos + 20]
         raise ToolError(f"the arguments are no JSON: {error.msg}, near {around!r}", _MEND) from error
-    except SpecError as error:
-        raise ToolError(f"the arguments are no JSON that can be taken: {error.message}", _MEND) from error
+    except RecursionError as error:
+        raise _refused(f"are nested deeper than {MOST_DEPTH} levels") from error
     if not isinstance(arguments, dict):
-        raise ToolError(f"the arguments are no JSON object but {type(arguments).__name__}", _MEND)
+        raise _refused(f"are {type(arguments).__name__}, not an object")
     return arguments
 
 
@@ -82,30 +90,44 @@ def capped(text: str) -> str:
     return f"{head}\n…[{left_out_bytes:,} of {len(raw):,} bytes left out]…\n{tail}"
 
 
-@dataclass(frozen=True, slots=True)
-class _At:
-    """A character of the arguments."""
-
-    offset: int
-
-    @property
-    def line(self) -> None:
-        return None
-
-    def error(self, message: str, hint: str) -> SpecError:
-        return SpecError(f"{message}, at character {self.offset}", hint)
+def _entries(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    entries = dict(pairs)
+    if len(entries) < len(pairs):
+        ((twice, _),) = Counter(name for name, _ in pairs).most_common(1)
+        raise _refused(f"have the key {shown(twice)} twice")
+    return entries
 
 
-def _plain(node: Node) -> Any:
+def _whole(text: str) -> int:
+    if len(text) > _MOST_DIGITS:
+        raise _refused(f"hold a number of {len(text):,} digits")
+    return int(text)
+
+
+def _number(text: str) -> float:
     """JSON does not tell 3.0 from 3, and some models write whole numbers so."""
-    match node.value:
-        case dict() as entries:
-            return {name: _plain(entry) for name, entry in entries.items()}
-        case list() as items:
-            return [_plain(item) for item in items]
-        case float() as number if number.is_integer() and abs(number) < 2**53:
-            return int(number)
-    return node.value
+    number = float(text)
+    if math.isinf(number):
+        raise _refused(f"hold a number that is too large: {shown(text)}")
+    return int(number) if number.is_integer() and abs(number) < 2**53 else number
+
+
+def _no_number(text: str) -> float:
+    raise _refused(f"hold {text}, which JSON does not know")
+
+
+def _sendable(value: Any, depth: int) -> Any:
+    if depth > MOST_DEPTH:
+        raise RecursionError
+    if isinstance(value, str) and HALF.search(value):
+        raise _refused("hold half a character (a lone surrogate)")
+    if isinstance(value, dict):
+        return {_sendable(name, depth): _sendable(item, depth + 1) for name, item in value.items()}
+    return [_sendable(item, depth + 1) for item in value] if isinstance(value, list) else value
+
+
+def _refused(what: str) -> ToolError:
+    return ToolError(f"the arguments {what}", _MEND)
 
 
 def _json(value: object) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from xz_magics.tools import DEFAULT_TIMEOUT_S, ToolError
 
-BWRAP_THREADS = 3  # its own
+OWN_THREADS = 3  # of bubblewrap and timeout
 WATCH_EVERY_S = 0.1
 END_OF_OUTPUT_S = 0.5
 
@@ -68,7 +68,7 @@ async def _excess(process: subprocess.Popen[bytes], output: "_Output", limits: L
         threads, resident_bytes = _taken(process.pid, limits.threads)
         if time.monotonic() > deadline:
             return f"it ran longer than {limits.wall_s:g} s"
-        if threads > limits.threads + BWRAP_THREADS:
+        if threads > limits.threads + OWN_THREADS:
             return f"it had more than {limits.threads} processes and threads at once"
         if resident_bytes > limits.memory_bytes:
             return f"it took more than {limits.memory_bytes // 2**20} MiB of memory"
@@ -109,7 +109,7 @@ def _taken(pid: int, most_threads: int) -> tuple[int, int]:
     """
     threads = pages = 0
     waiting = [pid]
-    while waiting and threads <= most_threads + BWRAP_THREADS:
+    while waiting and threads <= most_threads + OWN_THREADS:
         folder = Path(f"/proc/{waiting.pop()}")
         with suppress(OSError):  # it ended meanwhile
             pages += int((folder / "statm").read_text().split()[1])
