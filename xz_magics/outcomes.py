@@ -1,8 +1,8 @@
 """The fold of events into the state of each task: live, final and re-read runs alike."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from xz_magics.events import (
@@ -200,7 +200,11 @@ class Outcomes:
         return self.counts if row.parent is None else self.nested
 
     def _end(self, row: Row, ended: TaskEnded) -> None:
-        outcome = Outcome(
+        """Children end before their parent, so the sums over its tree are complete."""
+        children = [child.outcome for child in row.children if child.outcome is not None]
+        tokens = [turn.total_tokens for turn in row.turns] + [child.tree_tokens for child in children]
+        costs = [turn.cost_usd for turn in row.turns] + [child.tree_cost_usd for child in children]
+        row.outcome = Outcome(
             index=row.task.index,
             label=row.task.label,
             status=ended.status,
@@ -219,21 +223,13 @@ class Outcomes:
             finish_reason=ended.finish_reason,
             work=ended.work,
             messages=ended.messages,
+            tree_tokens=known_sum(tokens),
+            tree_cost_usd=known_sum(costs),
         )
-        row.outcome = _with_tree(outcome, [child.outcome for child in row.children if child.outcome is not None])
         self._move(row, ended.status)
         row.parts.clear()
         row.calls.clear()
         row.note = ""
-
-
-def _with_tree(outcome: Outcome, children: Sequence[Outcome]) -> Outcome:
-    """Children end before their parent, so theirs are complete."""
-    return replace(
-        outcome,
-        tree_tokens=known_sum((outcome.total_tokens, *(child.tree_tokens for child in children))),
-        tree_cost_usd=known_sum((outcome.cost_usd, *(child.tree_cost_usd for child in children))),
-    )
 
 
 def _calling(calls: Mapping[str, str]) -> str:

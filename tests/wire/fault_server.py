@@ -191,6 +191,13 @@ def calling(*calls, reason="tool_calls"):
     return streamed(opened + chunk(finish_reason=reason) + COUNTED + DONE)
 
 
+def piece_of_call(arguments, *, name=None, **fields):
+    """A part of the arguments of the first call; the first part has its name and its id, too."""
+    function = {"arguments": arguments} | ({"name": name} if name else {})
+    choice = {"index": 0, "delta": {"tool_calls": [{"index": 0, "function": function} | fields]}, "finish_reason": None}
+    return event(json.dumps({"id": "chatcmpl-1", "model": "m", "choices": [choice]}))
+
+
 def named(kind, **fields):
     """An event of Anthropic's wire."""
     return f"event: {kind}\n".encode() + event(json.dumps({"type": kind} | fields))

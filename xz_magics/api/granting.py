@@ -63,6 +63,9 @@ class Granting:
             return text
 
         def granted(rights: Rights) -> Granted:
+            return nothing if not rights else given(rights)
+
+        def given(rights: Rights) -> Granted:
             return Granted(
                 self.registry,
                 rights if self._bounds is None else rights.within(self._bounds),
@@ -73,6 +76,7 @@ class Granting:
                 redact=redact,
             )
 
+        nothing = given(Rights())
         return granted
 
 

@@ -23,6 +23,9 @@ BEAT_S = 0.1
 """How often the views are drawn and the time limits looked at. It is also the loop's heartbeat: without one, an
 interrupt of a silent run is served only when the next byte comes."""
 
+AHEAD = 5
+"""So many tasks as written stand in the line for a slot: slots that come free together are filled in few steps."""
+
 STOPPED = Ending(status="cancelled", error_type="cancelled", error="stopped by you\nrun the cell again")
 CANCELLED = Ending(status="cancelled", error_type="cancelled", error="cancelled by you\nrun the cell again")
 
@@ -60,7 +63,7 @@ class Run:
             delegate=self._delegate,
             max_depth=max_depth,
         )
-        self._roots = Group(self._tasks, around, self._company, ahead=1, fail_fast=fail_fast, abandoned=CANCELLED)
+        self._roots = Group(self._tasks, around, self._company, ahead=AHEAD, fail_fast=fail_fast, abandoned=CANCELLED)
         self._started_at = 0.0
         self._planned = False
         self._cancelled_early: list[str] = []

@@ -18,6 +18,7 @@ from xz_magics.tools.rights import Rights
 
 logger = logging.getLogger("xz_magics")
 
+NO_RIGHTS = Rights()
 FAIL_FAST_ON: frozenset[Status] = frozenset({"failed", "timed_out"})
 
 FAILED_FAST = Ending(
@@ -168,11 +169,11 @@ class Group:
                     self.halt(FAILED_FAST)
 
     def _subagent(self, task: Task, slot: Slot) -> Subagent:
-        rights = Rights.of(task.allowed_tools)
+        rights = Rights.of(task.allowed_tools) if task.allowed_tools else NO_RIGHTS
         if self._rights is not None:
             rights &= self._rights
         granted = self._company.granted(rights)
-        if self.depth >= self._company.max_depth:
+        if self.depth >= self._company.max_depth and granted.delegating:
             granted = self._company.granted(rights.only(set(rights.words) - granted.delegating))
         means = Means(
             granted=granted,

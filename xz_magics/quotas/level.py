@@ -49,11 +49,11 @@ class Level:
 
     def over(self, need: Amounts) -> list[str]:
         """The limits that the need would pass now."""
-        return self._over(need, self.used.plus(self.reserved))
+        return self._over(need, self.reserved)
 
     def refusal(self, need: Amounts) -> QuotaExceeded | None:
         """The error, if the need cannot fit even when every reservation comes back."""
-        for name in self._over(need, self.used):
+        for name in self._over(need, NOTHING):
             at = COUNTED.index(name)
             return self._exceeded(name, self.used[at], f"; this needs up to {_plain(need[at])} more")
         return self.out_of_time()
@@ -86,13 +86,21 @@ class Level:
             for used, reserved in [rows[f.name]]
         ]
 
-    def _over(self, need: Amounts, have: Amounts) -> list[str]:
-        limits = (self.quota.max_executions, self.quota.max_total_tokens, self.quota.max_total_cost)
-        return [
-            name
-            for at, (name, limit) in enumerate(zip(COUNTED, limits, strict=True))
-            if limit is not None and need[at] and have[at] + need[at] > _exact(limit)
-        ]
+    def _over(self, need: Amounts, held: Amounts) -> list[str]:
+        """What is needed of a limit's kind counts against it, and nothing else."""
+        quota, used = self.quota, self.used
+        executions, tokens, cost = need
+        over = []
+        most = quota.max_executions
+        if executions and most is not None and used.executions + held.executions + executions > most:
+            over.append("max_executions")
+        most = quota.max_total_tokens
+        if tokens and most is not None and used.tokens + held.tokens + tokens > most:
+            over.append("max_total_tokens")
+        usd = quota.max_total_cost
+        if cost and usd is not None and used.cost + held.cost + cost > _exact(usd):
+            over.append("max_total_cost")
+        return over
 
     def _exceeded(self, name: str, used: float | Decimal, need: str = "") -> QuotaExceeded:
         limit = _plain(getattr(self.quota, name))

@@ -27,8 +27,9 @@ class Room:
 
     def ask(self, waiter: "_Waiter") -> None:
         """Grants, refuses, or lets it wait; the lock is held by the caller, as in all methods here."""
-        self._queues.setdefault(waiter.queue, deque()).append(waiter)
-        self.serve()
+        if self._queues or not self._decide(waiter, set()):
+            self._queues.setdefault(waiter.queue, deque()).append(waiter)
+            self.serve()
 
     def give_back(self, chain: Chain, held: Amounts, used: Amounts = NOTHING) -> None:
         for level in chain:
