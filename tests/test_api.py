@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import inspect
+import os
 import pickle
 import signal
 
@@ -575,6 +576,67 @@ def test_an_unknown_tool_is_an_error_with_a_suggestion_before_anything_is_sent(s
 
     assert "did you mean read_file?" in str(caught.value)
     assert session.quota.usage.executions == 0
+
+
+@pytest.mark.parametrize(
+    ("grant", "told"),
+    [
+        ("write_file(overwrit)", "overwrit is no word of it"),
+        ("http_get", "it names no host"),
+        ("http_get(https://docs.python.org/3/)", "is no host"),
+        ("grep(x)", "grep takes no words"),
+    ],
+)
+def test_a_grant_that_could_never_work_is_refused(grant, told):
+    with pytest.raises(SpecError) as caught:
+        run_sync(["a"], model="scripted:ten", allowed_tools=grant)
+
+    assert told in caught.value.message
+
+
+def test_a_placeholder_for_a_key_is_not_taken_out_of_what_tools_give(monkeypatch, tmp_path):
+    monkeypatch.setenv("OPENAI_API_KEY", "test")
+    (tmp_path / "config.yaml").write_text(ASKING)
+
+    def weather(city: str) -> str:
+        """The weather."""
+        return f"it rains in {city}, says the latest test of the detested"
+
+    (outcome,) = run_sync(["weather"], model="scripted:asking", tools=[weather], allowed_tools="weather")
+
+    assert outcome.messages[2].content == "it rains in Lima, says the latest test of the detested"
+
+
+def test_a_key_that_a_tool_gives_away_is_taken_out(monkeypatch, tmp_path):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-0123456789abcdef")
+    (tmp_path / "config.yaml").write_text(ASKING)
+
+    def weather(city: str) -> str:
+        """The weather."""
+        return f"it rains, and the key is {os.environ['OPENAI_API_KEY']}"
+
+    (outcome,) = run_sync(["weather"], model="scripted:asking", tools=[weather], allowed_tools=["weather"])
+
+    assert "sk-0123456789abcdef" not in repr(outcome.messages)
+    assert "it rains" in outcome.messages[2].content
+
+
+def test_a_tool_that_goes_wrong_is_remarked_on(tmp_path):
+    (tmp_path / "config.yaml").write_text(ASKING)
+
+    def weather(city: str) -> str:
+        """The weather."""
+        raise ZeroDivisionError(city)
+
+    results = run_sync(["weather"], model="scripted:asking", tools=[weather], allowed_tools=["weather"])
+
+    assert "weather went wrong in 1 of its calls: see messages_df" in results.warnings
+    assert "weather went wrong" in repr(results)
+
+
+def test_what_is_no_list_of_tools_is_refused():
+    with pytest.raises(SpecError, match="tools is no list"):
+        run_sync(["a"], model="scripted:ten", tools=len, allowed_tools=["len"])
 
 
 def test_the_policy_of_the_configuration_bounds_what_any_task_may_be_granted(tmp_path, session):

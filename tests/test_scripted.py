@@ -222,7 +222,7 @@ async def test_without_steps_it_echoes_the_same_every_time():
     other_seed, other_prompt = await drawn("Hello \ud83d", 2), await drawn("Bye", 1)
 
     assert first == again
-    assert first[0].text == "(no real model) You wrote: Hello \ud83d"
+    assert first[0].text == "(no real model) You wrote: Hello \ufffd"
     assert first[1] == 4
     assert len({reply.usage for reply, _ in (first, other_seed, other_prompt)}) == 3
 

@@ -59,7 +59,6 @@ WRONG = [
     ("- {prompt: x, temperature: 2.1}", 1, 28, "`temperature` must be a number from 0 to 2, not 2.1", RANGE),
     ("- {prompt: x, top_p: [1]}", 1, 22, "`top_p` must be a number from 0 to 1, not a list", RANGE),
     ("fail_fast: yes\ntasks: [a]", 1, 12, "`fail_fast` must be true or false, not 'yes'", "write true or false"),
-    ("- {prompt: x, allowed_tools: grep}", 1, 30, "must be a list of names, not 'grep'", "[one, two]"),
     ("- {prompt: x, allowed_tools: [a(b, c)]}", 1, 31, "'a(b' lacks a bracket", '["name(one, two)"]'),
     ("- {prompt: x, allowed_tools: [a, null]}", 1, 34, "a name in `allowed_tools` is empty", "take it out"),
     ("- {prompt: x, after: {a: b}}", 1, 22, "a label in `after` must be text, not a mapping", "quote it"),

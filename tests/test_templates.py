@@ -241,3 +241,10 @@ def test_a_label_may_bear_any_name():
 @given(value=st.lists(json_values, max_size=3) | st.dictionaries(texts, json_values, max_size=3))
 def test_a_container_goes_in_as_json(value):
     assert json.loads(fill("{{x}}", {"x": value})) == value
+
+
+@pytest.mark.parametrize("label", ["task-1", "my draft", "Überschrift 2", "1st"])
+def test_a_label_that_is_no_name_needs_no_quotes(label):
+    assert fill_around(f"See {{{{results.{label}}}}}!", {}, labels=[label]) == ("See !", ((4, label),))
+    assert fill_around(f"See {{{{ results.{label} }}}}!", {}, labels=[label]) == ("See !", ((4, label),))
+    assert fill_around(f"See {{{{results.{label} it}}}}!", {}, labels=[label])[1] == ()

@@ -10,7 +10,6 @@ from hypothesis import given, settings, strategies as st
 from xz_magics.schemas import Signature
 from xz_magics.tools import Context, ToolError
 from xz_magics.tools.files import (
-    FUNCTIONS,
     MOST_READ_BYTES,
     MOST_SHOWN_BYTES,
     MOST_WRITTEN_BYTES,
@@ -18,6 +17,7 @@ from xz_magics.tools.files import (
     read_file,
     write_file,
 )
+from xz_magics.tools.searching import find_files, grep
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def context(tmp_path):
 
 
 def test_every_argument_is_described_to_the_model():
-    for function in FUNCTIONS:
+    for function in (read_file, list_directory, find_files, grep, write_file):
         signature = Signature(function, context=Context)
 
         assert signature.takes_context

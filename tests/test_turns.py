@@ -192,6 +192,19 @@ async def test_the_same_call_three_times_in_a_row_is_told_and_ends_the_loop():
     assert len(outcome.turns) == 4
 
 
+async def test_equal_calls_side_by_side_are_no_circle():
+    outcome = await outcome_of(calling_several(*[("echo", {"text": "dice"})] * 5), "done")
+
+    assert (outcome.status, told(outcome)) == ("done", ["echo of dice"] * 5)
+
+
+async def test_a_turn_has_a_bound_of_calls():
+    outcome = await outcome_of(calling_several(*[("echo", {"text": str(n)}) for n in range(100)]), "done")
+
+    assert outcome.status == "done"
+    assert [text.startswith("not called: at most 64") for text in told(outcome)] == [False] * 64 + [True] * 36
+
+
 async def test_other_arguments_are_another_call():
     calls = [calling(text="ab"[n % 2]) for n in range(8)]
 

@@ -115,7 +115,7 @@ def test_a_row_shows_the_answer_or_else_the_error_on_one_line():
 
     assert lines[0].split() == ["task", "status", "tokens", "time", "answer"]
     assert lines[1].split() == ["capital", "✓", "done", "1,204", "2.0", "s", "Paris"]
-    assert lines[2].endswith("wait 95 s set rpm")
+    assert lines[2].endswith("wait 95 s – set rpm")
     assert lines[3].split()[1:4] == ["○", "skipped:", "quota"]
 
 

@@ -50,6 +50,8 @@ class _Parser(argparse.ArgumentParser):
         options = [word.split("=")[0] for word in unknown.split() if word.startswith("--")]
         close = [match for option in options for match in get_close_matches(option, known, n=1)]
         hint = f"did you mean {close[0]}?" if close else f"see {self.prog} --help"
+        if unknown and not options:
+            hint = "a value with a space in it needs quotes; names of tools stand without spaces: one,two"
         raise SpecError(f"{self.prog}: {message}", hint)
 
 

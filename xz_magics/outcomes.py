@@ -122,6 +122,7 @@ class Outcomes:
         self.duration_s: float | None = None
         self.stop_reason: str | None = None
         self.resumes_at: float | None = None
+        self.tool_faults: Counter[str] = Counter()
         self.note = "starting"
         self.tokens = 0
         self.cost_usd = 0.0
@@ -164,7 +165,7 @@ class Outcomes:
         siblings.append(row)
         self._counts(row)["waiting"] += 1
 
-    def _update(self, row: Row, event: TaskEvent, at: float) -> None:
+    def _update(self, row: Row, event: TaskEvent, at: float) -> None:  # noqa: C901 - one case per event is plainest
         match event:
             case TaskStarted():
                 self._move(row, "running")
@@ -185,7 +186,9 @@ class Outcomes:
             case ToolCalled(call=call):
                 row.calls[call.id] = call.name
                 row.note = _calling(row.calls)
-            case ToolAnswered(call_id=call_id):
+            case ToolAnswered(call_id=call_id, tool=tool, error=error):
+                if error:
+                    self.tool_faults[tool] += 1
                 row.calls.pop(call_id, None)
                 row.note = _calling(row.calls)
             case TaskEnded():

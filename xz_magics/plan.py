@@ -59,15 +59,16 @@ def make_plan(
         tasks.append(_filled(task, spec, names, lines, secrets))
     _check_order(tasks, lines)
     _check_tools(tasks, lines, tools)
+    max_depth = shared.get("max_depth", settings.max_depth)
     return Plan(
         tasks=tuple(tasks),
         max_concurrent=shared.get("max_concurrent", settings.max_concurrent),
-        max_depth=shared.get("max_depth", settings.max_depth),
+        max_depth=max_depth,
         fail_fast=shared.get("fail_fast", settings.fail_fast),
         quota=shared.get("quota") or Quota(),
         rpm=shared.get("rpm"),
         tpm=shared.get("tpm"),
-        warnings=(*document.warnings, *_warnings(tasks)),
+        warnings=(*document.warnings, *_warnings(tasks, tools, max_depth)),
     )
 
 
@@ -201,9 +202,13 @@ def _check_tools(tasks: Sequence[Task], lines: Mapping[str, int | None], tools: 
             raise SpecError(f"task {task.label!r}: {error.message}", error.hint, line=lines[task.label]) from error
 
 
-def _warnings(tasks: Sequence[Task]) -> Iterator[str]:
+def _warnings(tasks: Sequence[Task], tools: Registry, max_depth: int) -> Iterator[str]:
     if idle := [task.label for task in tasks if task.allowed_tools and task.max_turns == 1]:
         yield f"max_turns is 1, so the only call is the last one and no tool can be used: {_shortened(idle, ', ')}"
+
+    delegating = {name for name, tool in tools.items() if tool.delegates}
+    if not max_depth and any(delegating.intersection(task.allowed_tools) for task in tasks):
+        yield f"max_depth is 0, so no subagent can start another: {', '.join(sorted(delegating))} are not offered"
 
 
 def _shortened(labels: Sequence[str], between: str) -> str:

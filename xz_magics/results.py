@@ -35,7 +35,7 @@ class Results:
         warnings: tuple[str, ...] = (),
     ) -> None:
         self.run_id = run_id
-        self.warnings = warnings
+        self._warnings = warnings
         self.interrupted = False
         self.shown_in_cell: int | None = None
         self._outcomes = outcomes
@@ -55,6 +55,15 @@ class Results:
         if self._outcomes.rows:
             self._row(label)
         self._cancel(label)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a person should know of this run, each in one line."""
+        faults = self._outcomes.tool_faults
+        return (
+            *self._warnings,
+            *(f"{name} went wrong in {count} of its calls: see messages_df" for name, count in faults.items()),
+        )
 
     @property
     def outcomes(self) -> list[Outcome]:
@@ -183,6 +192,10 @@ class Results:
 
     def __iter__(self) -> Iterator[Outcome]:
         return iter(self.outcomes)
+
+    def __bool__(self) -> bool:
+        """True, also while none has ended."""
+        return True
 
     def __len__(self) -> int:
         return len(self.outcomes)

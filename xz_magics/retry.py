@@ -11,6 +11,7 @@ from xz_magics.ratelimits import LONGEST_WAIT_S, longest_reset_s
 
 FIRST_DELAY_S = 0.5
 LONGEST_DELAY_S = 8.0
+NEVER_RETRIED = frozenset({400, 404, 413, 422})
 RETRIED = frozenset({"network", "rate_limited", "bad_response"})
 
 
@@ -36,7 +37,8 @@ def plan_retry(
     After a 429 the whole account waits `pause_s`, and this call with it. Else the server's own wish comes first;
     without one the delay is drawn from a range that doubles (full jitter).
     """
-    if error.error_type not in RETRIED or error.should_retry is False:
+    may_be = error.error_type == "bad_request" and error.status not in {None, *NEVER_RETRIED}
+    if error.should_retry is False or not (error.error_type in RETRIED or (may_be and error.should_retry)):
         return RetryPlan(delay_s=None)
     asked_s = error.retry_after_s
     if asked_s is not None and asked_s > LONGEST_WAIT_S:

@@ -18,6 +18,7 @@ _TEMPLATE = re.compile(
     rf"\{{\{{[ \t]*(?P<root>{_NAME})"
     rf"(?P<steps>(?:\.{_NAME}|\[-?[0-9]{{1,9}}\]|\[\"[^\"\\\n]*\"\]|\['[^'\\\n]*'\])*)[ \t]*\}}\}}"
 )
+_UNQUOTED = re.compile(rf"\{{\{{[ \t]*{RESULTS}\.(?P<label>[^{{}}\n\"\\]*[^{{}}\s\"\\])[ \t]*\}}\}}")
 _STEP = re.compile(rf"\.(?P<name>{_NAME})|\[(?P<index>-?[0-9]+)\]|\[\"(?P<key>[^\"]*)\"\]|\['(?P<other>[^']*)'\]")
 _SHORTEST_PART = 8  # a shorter key, such as the "none" that some local servers take, is in many a text by chance
 
@@ -44,8 +45,11 @@ def fill_around(
 ) -> tuple[str, tuple[tuple[int, str], ...]]:
     """As `fill`, but `{{results.label}}` and `{{results["any label"]}}` of these labels leave a gap.
 
-    With the text come its gaps, in their order: before which character of it, and which label.
+    A label such as `task-1` needs no quotes. With the text come its gaps, in their order: before which character of it,
+    and which label.
     """
+    if labels:
+        text = _UNQUOTED.sub(lambda found: _quoted(found, labels), text)
     secrets = tuple(filter(None, secrets))
     output = _Output()
     gaps: list[tuple[int, str]] = []
@@ -64,6 +68,12 @@ def fill_around(
     if any(_is_part(secret, filled) for secret in secrets):
         raise SpecError("the filled text holds a key", "keys never go into a prompt")
     return filled, tuple(gaps)
+
+
+def _quoted(found: re.Match[str], labels: Collection[str]) -> str:
+    """A label of this cell that is no name, in the form for any label; everything else as it stands."""
+    label = found["label"]
+    return f'{{{{{RESULTS}["{label}"]}}}}' if label in labels and not _TEMPLATE.fullmatch(found[0]) else found[0]
 
 
 class _Output:

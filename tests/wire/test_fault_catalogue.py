@@ -39,7 +39,6 @@ PAGE = b"<!doctype html><html><head><title>Sign in to Wi-Fi</title></head><body>
 COMMENT = b": keep-alive\n\n"
 CUT_JSON = fs.response(fs.document()[:-9])
 EVENTS = fs.HEAD % (200, fs.SSE + b"transfer-encoding: chunked\r\n")
-HALVES = "the pieces of a text are put together as they are"
 SILENCE = {"idle_timeout": 0.3}
 
 
@@ -147,7 +146,6 @@ CALLS = [
         NOTHING,
         says="the next try would be in 20.5 s",
         max_total_time=2,
-        marks=pytest.mark.xfail(reason="only the task's own timeout is looked at before a wait"),
     ),
     row("F1 a 429 that stays", limited(), "failed rate_limited", NOTHING, says="429", requests=2),
     row("F2 Retry-After as a date", coming_date, requests=2, least_s=0.9),
@@ -371,13 +369,11 @@ CALLS = [
         "F24 a character in two halves",
         fs.streamed(fs.chunk("\ud83c") + fs.chunk("\udf0d") + fs.FINISH + fs.COUNTED),
         output="🌍",
-        marks=pytest.mark.xfail(reason=HALVES),
     ),
     row(
         "F24 half a character",
         fs.streamed(fs.chunk("a \ud83c b") + fs.FINISH + fs.COUNTED),
         output="a \ufffd b",
-        marks=pytest.mark.xfail(reason=HALVES),
     ),
     row(
         "F24 a stream with a byte that is no UTF-8",
@@ -881,7 +877,6 @@ TOOLS = [
         WELL,
         tools=(echo,),
         told="echo of 🌍",
-        marks=pytest.mark.xfail(reason=HALVES),
     ),
     *[
         with_tools(

@@ -247,10 +247,12 @@ class Calls:
         return replace(request, max_tokens=max(min(LEAST_TOKENS, request.max_tokens), int(fits)))
 
     def _time_left_s(self) -> float | None:
-        """Until the task's timeout; before the first request the whole of it."""
+        """Until the task's timeout, which begins with its first request, or until the time of a quota is up."""
+        left_s = self._around.tracker.left("max_total_time")
         if self._task.timeout is None:
-            return None
-        return self._task.timeout - (0.0 if self.sent_at is None else self._around.clock() - self.sent_at)
+            return left_s
+        own_s = self._task.timeout - (0.0 if self.sent_at is None else self._around.clock() - self.sent_at)
+        return own_s if left_s is None else min(own_s, left_s)
 
     def _note_granted(self) -> None:
         if self.granted_at is None:

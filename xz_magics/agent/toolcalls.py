@@ -16,12 +16,13 @@ MOST_FAULTS = 3
 """So many turns in a row whose calls all went wrong are told to the model; the next one ends its work."""
 
 MOST_EQUAL = 3
-"""The same call with the same arguments so many times in a row is a circle."""
+"""The same calls with the same arguments in so many turns in a row are a circle."""
 
-CIRCLE = (
-    "not called: this is the third call in a row of {name} with the same arguments, and it would give the same again. "
-    "Answer with what you have."
-)
+MOST_CALLS = 64
+"""Of one turn: each may bring a result of 64 KB and start a thread."""
+
+CIRCLE = "not called: the third turn in a row that calls {name} with the same arguments. Answer with what you have."
+TOO_MANY = f"not called: at most {MOST_CALLS} calls are carried out in one turn. Call it again in the next."
 
 
 class Delegation(Protocol):
@@ -59,7 +60,7 @@ class ToolCalls:
         self._means = means
         self._emit = emit
         self._clock = clock
-        self._last_call: tuple[str, str] | None = None
+        self._asked: list[tuple[str, str]] = []
         self._equal = 0
 
     async def answer(self, turn: int, calls: Sequence[ToolCall]) -> list[Message]:
@@ -67,8 +68,9 @@ class ToolCalls:
 
         While only delegated work is waited for, the slot is lent.
         """
+        self._count_equal(calls)
         async with asyncio.TaskGroup() as group:
-            answers = [group.create_task(self._begun(turn, call)) for call in calls]
+            answers = [group.create_task(self._begun(turn, call, place)) for place, call in enumerate(calls)]
             # One step, in which each delegation takes its place in the line before the slot comes free.
             await asyncio.sleep(0)
             own = [job for job, call in zip(answers, calls, strict=True) if call.name not in self._delegating]
@@ -85,12 +87,14 @@ class ToolCalls:
     def _delegating(self) -> frozenset[str]:
         return self._means.granted.delegating
 
-    async def _begun(self, turn: int, call: ToolCall) -> Message:
+    async def _begun(self, turn: int, call: ToolCall, place: int) -> Message:
         self._emit(ToolCalled(label=self._label, turn=turn, call=call))
         began_at = self._clock()
-        if self._is_circle(call):
+        if self._equal >= MOST_EQUAL:
             self.circling = call.name
             result = Result(text=CIRCLE.format(name=call.name), error=True)
+        elif place >= MOST_CALLS:
+            result = Result(text=TOO_MANY, error=True)
         elif call.name in self._delegating:
             result = await self._delegated(call)
         else:
@@ -124,11 +128,11 @@ class ToolCalls:
             return granted.failed(error)
         return granted.given(await delegation.ended())
 
-    def _is_circle(self, call: ToolCall) -> bool:
-        key = call.name, _canonical(call.arguments)
-        self._equal = self._equal + 1 if key == self._last_call else 1
-        self._last_call = key
-        return self._equal >= MOST_EQUAL
+    def _count_equal(self, calls: Sequence[ToolCall]) -> None:
+        """A turn is compared as a whole: of equal calls side by side, none has seen the result of another."""
+        asked = sorted((call.name, _canonical(call.arguments)) for call in calls)
+        self._equal = self._equal + 1 if asked == self._asked else 1
+        self._asked = asked
 
 
 def _canonical(arguments: str) -> str:

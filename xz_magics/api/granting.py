@@ -17,6 +17,8 @@ from xz_magics.tools.granted import Cache, Granted
 from xz_magics.tools.registry import Registry
 from xz_magics.tools.rights import Rights
 
+SHORTEST_KEY = 8  # a shorter one, such as the "none" that some local servers take, is in many a text by chance
+
 
 class Granting:
     """`registry` holds what tasks may be granted at all; it is empty where no task asks for any."""
@@ -55,7 +57,7 @@ class Granting:
     def grant(self, keys: Iterable[str]) -> Callable[[Rights], Granted]:
         """What some rights come to in this run, whose tools share one cache. The keys go into no result."""
         cache = Cache(time.monotonic)
-        redactors = [redactor(key) for key in keys]
+        redactors = [redactor(key) for key in keys if len(key) >= SHORTEST_KEY]
 
         def redact(text: str) -> str:
             for redacted in redactors:
@@ -85,6 +87,8 @@ def _offered(tools: Iterable[Tool | Callable[..., Any]] | Mapping[str, Tool] | N
 
     if tools is None:
         return session.toolbox.registry
+    if not isinstance(tools, Iterable) or isinstance(tools, str):
+        raise SpecError("tools is no list", "write the functions in brackets: tools=[one, two]")
     given = tools.values() if isinstance(tools, Mapping) else tools
     return Registry(
         tool if isinstance(tool, Tool) else tool_of(tool, kernel_loop=lambda: session.kernel_loop) for tool in given

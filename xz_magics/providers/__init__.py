@@ -1,6 +1,6 @@
 """What a provider is: one verb, one model call. `open_provider` finds the one for a name such as "openai:MODEL"."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 from xz_magics.prices import Price
@@ -55,7 +55,7 @@ class Exchange:
 
     @property
     def text(self) -> str:
-        return "".join(self.parts)
+        return joined(self.parts)
 
 
 class Provider(Protocol):
@@ -98,3 +98,9 @@ class Provider(Protocol):
     async def call(self, request: Request, exchange: Exchange) -> Reply: ...
 
     async def aclose(self) -> None: ...
+
+
+def joined(parts: Iterable[str]) -> str:
+    """The text of these pieces. A character may come in two halves (surrogates); a half alone is none."""
+    text = "".join(parts)
+    return text if text.isascii() else text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from xz_magics.errors import ProviderError
+from xz_magics.providers.tool_calls import name_of
 from xz_magics.records import Message, Reply, Request, ToolCall, ToolSpec
 
 INSTRUCTIONS = (
@@ -47,7 +48,7 @@ def without_tools(request: Request) -> Request:
 
     Raises ProviderError where the request asks for a form of its own beside the tools: a reply has but one.
     """
-    messages = tuple(_in_words(request.messages))
+    messages = tuple(_in_words(request.messages, with_calls=are_offered(request)))
     if not are_offered(request):
         return replace(request, messages=messages, tools=())
     own = [name for name in OWN_FORMS if name in request.params]
@@ -100,22 +101,24 @@ def _call_in(text: str) -> ToolCall | None:
     return None
 
 
-def _in_words(messages: Sequence[Message]) -> Iterator[Message]:
-    """Calls as the JSON that the model wrote, their results as the user's words; never two of the user in a row."""
+def _in_words(messages: Sequence[Message], *, with_calls: bool) -> Iterator[Message]:
+    """Calls as the JSON that the model wrote, their results as the user's words; never two of the user in a row.
+
+    Without calls: a small model that sees any goes on to write some.
+    """
     user: list[str] = []
     for message in messages:
         if message.role == "tool":
             user.append(f"{'Error' if message.error else 'Result'} of {message.tool}:\n{message.content}")
         elif message.role == "user":
             user.append(message.content)
-        else:
+        elif with_calls or message.content:
             if user:
                 yield Message(role="user", content="\n\n".join(user))
                 user = []
-            calls = [
-                f'{{"tool": {json.dumps(call.name)}, "arguments": {call.arguments}}}' for call in message.tool_calls
-            ]
-            yield Message(role=message.role, content="\n".join(filter(None, [message.content, *calls])))
+            calls = message.tool_calls if with_calls else ()
+            written = [f'{{"tool": {json.dumps(name_of(call))}, "arguments": {call.arguments}}}' for call in calls]
+            yield Message(role=message.role, content="\n".join(filter(None, [message.content, *written])))
     if user:
         yield Message(role="user", content="\n\n".join(user))
 

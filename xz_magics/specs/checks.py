@@ -57,11 +57,10 @@ def labels(node: Node, name: str) -> tuple[str, ...]:
 
 
 def grants(node: Node, name: str) -> tuple[str, ...]:
-    """A list of tools' names, each perhaps with words: `name(word, …)`."""
-    if not isinstance(node.value, list):
-        raise node.error(f"{name} must be a list of names, not {node}", "write it in brackets: [one, two]")
-    found = [line(1000)(item, f"a name in {name}") for item in node.value]
-    for item, grant in zip(node.value, found, strict=True):
+    """A tool's name or a list of them, each perhaps with words: `name(word, …)`."""
+    items = node.value if isinstance(node.value, list) else [node]
+    found = [line(1000)(item, f"a name in {name}") for item in items]
+    for item, grant in zip(items, found, strict=True):
         if grant.count("(") != grant.count(")"):  # a list in brackets is split at every comma
             raise item.error(f"{shown(grant)} lacks a bracket", 'quote a grant that holds commas: ["name(one, two)"]')
     return tuple(found)

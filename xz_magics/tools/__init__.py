@@ -27,9 +27,9 @@ class Context:
 class Tool:
     """One tool. `parameters` is the JSON schema of an object; `run` takes checked arguments and gives any value.
 
-    Times in seconds. `params` None: its grant takes no words; else what they mean, for an error. `delegates`: its call
-    starts subagents, which the engine does; it has no `run` of its own. `missing` tells why it cannot work on this
-    machine, over that workspace, and the mend in a second line; None: it can.
+    Times in seconds. `params` None: its grant takes no words; else what they mean, and `fault_of` tells what is wrong
+    with some. `delegates`: its call starts subagents, which the engine does without its `run`. `missing` tells why it
+    cannot work on this machine, over that workspace, and the mend in a second line; None: it can.
     """
 
     name: str
@@ -40,5 +40,6 @@ class Tool:
     timeout_s: float = DEFAULT_TIMEOUT_S
     cache_s: float | None = None
     params: str | None = None
+    fault_of: Callable[[frozenset[str]], str | None] | None = None
     delegates: bool = False
     missing: Callable[[Path], str | None] | None = None

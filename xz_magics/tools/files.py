@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from xz_magics.tools import Context, ToolError
-from xz_magics.tools.searching import Walk, find_files, grep
+from xz_magics.tools.searching import Walk
 from xz_magics.tools.workspace import Workspace, read_at_most, shown
 
 MOST_READ_BYTES = 1_000_000
@@ -63,9 +63,6 @@ def write_file(context: Context, path: str, content: str) -> str:
     with Workspace(context.workspace) as workspace:
         replaced = workspace.write(path, encoded, replaces="overwrite" in context.params)
     return f"{'replaced' if replaced else 'wrote'} {shown(path)}: {len(encoded)} bytes"
-
-
-FUNCTIONS = (read_file, list_directory, find_files, grep, write_file)
 
 
 def _range(path: str, text: str, start_line: int, lines: int) -> str:

@@ -8,6 +8,7 @@ import re
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar, overload
@@ -21,6 +22,9 @@ Place = Literal["kernel"]
 KernelLoop = Callable[[], asyncio.AbstractEventLoop | None]
 Function = TypeVar("Function", bound=Callable[..., Any])
 
+OPTIONS = frozenset({"name", "timeout_s", "cache_s", "on"})
+KNOWN = f"it takes {', '.join(sorted(OPTIONS))}"
+
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
 
@@ -32,6 +36,7 @@ def tool_of(
     cache_s: float | None = None,
     on: Place | None = None,
     params: str | None = None,
+    fault_of: Callable[[frozenset[str]], str | None] | None = None,
     missing: Callable[[Path], str | None] | None = None,
     kernel_loop: KernelLoop = lambda: None,
 ) -> Tool:
@@ -67,6 +72,7 @@ def tool_of(
         timeout_s=timeout_s,
         cache_s=cache_s,
         params=params,
+        fault_of=fault_of,
         missing=missing,
     )
 
@@ -98,6 +104,9 @@ class ToolDecorator:
     ) -> Callable[[Function], Function]: ...
 
     def __call__(self, function: Any = None, /, **options: Any) -> Any:
+        for name in options.keys() - OPTIONS:
+            close = get_close_matches(name, OPTIONS, n=1)
+            raise SpecError(f"@tool has no option {shown(name)}", f"did you mean {close[0]}?" if close else KNOWN)
         if function is None:
             return partial(self._added, options)
         return self._added(options, function)

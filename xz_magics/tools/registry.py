@@ -62,6 +62,9 @@ class Toolbox:
             raise SpecError(f"{tool.name} is a built-in tool", "give yours another name: @tool(name='…')")
         self.registry = self.registry.with_tools(tool)
 
+    def __repr__(self) -> str:
+        return f"Toolbox({', '.join(self.registry)})"
+
     def only(self, names: Iterable[str]) -> Registry:
         return self.registry.only(names)
 

@@ -91,4 +91,6 @@ def check_grants(texts: Iterable[str], registry: Registry) -> Rights:
         tool = registry[grant.name]
         if grant.params and tool.params is None:
             raise SpecError(f"{shown(str(grant))}: {grant.name} takes no words", f"write {grant.name} alone")
+        if tool.fault_of is not None and (fault := tool.fault_of(grant.params)) is not None:
+            raise SpecError(f"{shown(str(grant))}: {fault}", f"its words are {tool.params}")
     return rights

@@ -48,9 +48,6 @@ def http_get(context: Context, url: str) -> str:
     return fetch(url, hosts=context.params)
 
 
-FUNCTIONS: tuple[Callable[..., object], ...] = (http_get,)
-
-
 def fetch(
     url: str,
     *,

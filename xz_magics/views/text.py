@@ -101,7 +101,7 @@ def quota_bars(uses: Sequence[LimitUse]) -> str:
 
 def _row(start: str, outcome: Outcome, width: int) -> list[str]:
     """One line; an error that does not fit stands below it in up to three, for its end says how to mend it."""
-    told = _one_line(outcome.output or outcome.error or "")
+    told = _one_line(outcome.output or (outcome.error or "").replace("\n", " – "))
     room = max(20, width - _cells(start) - 2)
     if outcome.output or _cells(told) <= room:
         return [f"{start}  {_cut(told, room)}".rstrip()]
