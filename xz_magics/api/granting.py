@@ -87,7 +87,7 @@ def _offered(tools: Iterable[Tool | Callable[..., Any]] | Mapping[str, Tool] | N
 
     if tools is None:
         return session.toolbox.registry
-    if not isinstance(tools, Iterable) or isinstance(tools, str):
+    if not hasattr(tools, "__iter__"):
         raise SpecError("tools is no list", "write the functions in brackets: tools=[one, two]")
     given = tools.values() if isinstance(tools, Mapping) else tools
     return Registry(
