@@ -140,7 +140,7 @@ async def test_every_field_of_the_task_goes_out():
         (Step(answer="half an", chunks=2, cut=1), "incomplete", "cut", "half", "the script breaks it off\nrun the task again"),
         (Step(answer="No.", finish="refused"), "refused", "refused", "No.", "refused to answer\nreword the prompt"),
         (Step(finish="refused"), "refused", "refused", None, "refused to answer\nreword the prompt"),
-        (Step(answer="so", finish="tool_calls"), "failed", "tool_protocol", "so", "none was granted\nreword the prompt"),
+        (Step(answer="so", finish="tool_calls"), "failed", "tool_protocol", "so", "it can call none\ngrant it tools"),
         (Step(answer=""), "failed", "empty_answer", None, "the script sent an answer without text\nthis failure is"),
         (Step(status=400), "failed", "bad_request", None, "the script answered with status 400\nthis failure is"),
         (Step(status=402), "failed", "spent_account", None, "the script answered with status 402\nthis failure is"),
@@ -509,7 +509,7 @@ async def test_a_second_turn_whose_first_reported_nothing_reserves_all_its_bytes
     tracker = Tracker()
     await acted(act, session=tracker, fields={"summary_prompt": "Sum up."})
 
-    assert held[1] == len("Say hi.answerSum up.") + 64 + 100
+    assert held[1] == len("Say hi.answerSum up.") + FORM_TOKENS + 64 + 100
 
 
 @pytest.mark.parametrize(

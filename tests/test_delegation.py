@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from strategies import Ran, answering, task
 
-from xz_magics.events import TaskEnded, TaskPlanned, TaskStarted
+from xz_magics.events import RequestSent, TaskEnded, TaskPlanned, TaskStarted, TurnEnded
 from xz_magics.providers.scripted import Step
 from xz_magics.records import Quota
 
@@ -380,3 +380,65 @@ def test_no_tree_of_subagents_locks_up_passes_a_limit_or_ends_twice(
     assert ran.session.reserved == (0, 0, 0)
     assert executions is None or ran.session.usage.executions <= executions
     assert tokens is None or ran.session.usage.tokens <= tokens
+
+
+# What went wrong once
+
+
+async def test_a_parent_that_times_out_before_all_its_children_started_holds_nobody_up():
+    children = several(*(f"Count to {n}" for n in range(4)), max_concurrent=1)
+    model = answering(*lead(children), Step(answer="slow", when="Count", latency_s=30), Step(answer="other"))
+    tasks = [task("lead", prompt="Lead.", timeout=0.3, **DELEGATES), *(task(f"t{n}", index=n) for n in range(1, 5))]
+    ran = Ran(tasks, {"scripted:": model}, max_concurrent=1)
+
+    first, *others = await ran.to_the_end()
+
+    assert (first.status, first.error_type) == ("timed_out", "timeout")
+    assert {outcome.status for outcome in others} == {"done"}
+    nested = [row.outcome.status for row in ran.outcomes.rows.values() if row.depth]
+    assert nested == ["cancelled", "skipped", "skipped", "skipped"]
+
+
+@pytest.mark.parametrize("how", ["stop", "cancel"])
+async def test_nothing_is_sent_for_children_once_their_parent_is_stopped(how):
+    """The word comes in the step between the parent's turn and the start of what it delegates."""
+    model = answering(*lead(several("Count to 1", "Count to 2")), Step(answer="counted", when="Count", latency_s=1))
+    ran = Ran([task("lead", prompt="Lead.", **DELEGATES)], {"scripted:": model})
+    sent_after = []
+
+    class Listening(list):
+        def append(self, stamped):
+            super().append(stamped)
+            if isinstance(stamped.event, TurnEnded):
+                ran.engine.stop() if how == "stop" else ran.engine.cancel("lead")
+            if isinstance(stamped.event, RequestSent) and stamped.event.label != "lead":
+                sent_after.append(stamped.event)
+
+    ran.events = Listening()
+    (outcome,) = await ran.to_the_end()
+
+    assert outcome.status == "cancelled"
+    assert sent_after == []
+
+
+async def test_a_cost_limit_of_a_call_is_refused_where_the_price_is_unknown():
+    model = answering(*lead(several("Count", quota={"max_total_cost": 0.01})), Step(answer="alone"))
+    model.price = None
+    ran = Ran([task("lead", prompt="Lead.", **DELEGATES)], {"scripted:": model})
+
+    (outcome,) = await ran.to_the_end()
+
+    assert outcome.messages[2].error
+    assert "whose price is unknown" in outcome.messages[2].content
+
+
+async def test_many_long_results_are_still_json_when_they_come_back():
+    children = several(*(f"Count to {n}" for n in range(50)))
+    long = Step(answer='"\n\x01' * 20_000, when="Count")
+    ran = Ran([task("lead", prompt="Lead.", **DELEGATES)], {"scripted:": answering(*lead(children), long)})
+
+    (outcome,) = await ran.to_the_end()
+
+    (told,) = results_of(outcome)
+    assert len(told["results"]) == 50
+    assert all(result["output"].endswith("…[cut]") for result in told["results"])

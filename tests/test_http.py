@@ -203,7 +203,7 @@ async def test_the_exchange_hears_once_that_the_request_was_sent_and_each_piece_
 
     await provider_of(Recorder(httpx.Response(200, text=body))).call(a_request(), exchange)
 
-    assert heard == ["sent", "Hel", "lo"]
+    assert heard == ["sent", "Hello"]
     assert exchange.finish_reason == "stop"
 
 

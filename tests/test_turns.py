@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from decimal import Decimal
 
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -9,6 +10,7 @@ from strategies import Ran, answering, task
 
 from xz_magics.agent import WITHOUT_SUMMARY
 from xz_magics.events import ToolAnswered, ToolCalled
+from xz_magics.prices import FlatPrice
 from xz_magics.providers.scripted import Step
 from xz_magics.records import Quota
 from xz_magics.tools import ToolError
@@ -232,15 +234,81 @@ async def test_where_the_room_is_enough_for_one_more_reply_only_it_is_told_to_an
 
 
 async def test_the_last_turn_takes_what_the_quota_has_left():
-    first = Step(answer="first", input_tokens=700, output_tokens=1000, tool_calls=calling().tool_calls)
-    last = Step(answer="last", input_tokens=1800, output_tokens=5)
+    first = Step(answer="first", input_tokens=1100, output_tokens=1000, tool_calls=calling().tool_calls)
+    last = Step(answer="last", input_tokens=2000, output_tokens=5)
 
-    outcome, ran = await ran_with(first, last, quota=Quota(max_total_tokens=4600), fields={"max_tokens": 1000})
+    outcome, ran = await ran_with(first, last, quota=Quota(max_total_tokens=5500), fields={"max_tokens": 1000})
 
     assert (outcome.status, outcome.error_type, outcome.output) == ("incomplete", "quota_exceeded", "last")
     assert outcome.turns[0].max_tokens == 1000
     assert 16 <= outcome.turns[1].max_tokens < 1000
-    assert ran.session.usage.tokens == 3505
+    assert ran.session.usage.tokens == 4105
+
+
+async def test_room_that_others_hold_for_a_moment_does_not_shorten_a_last_turn():
+    waiting = answering(Step(answer="x", latency_s=0.5, input_tokens=5, output_tokens=5))
+    working = answering(
+        Step(tool_calls=calling().tool_calls, input_tokens=10, output_tokens=5),
+        Step(answer="the answer", input_tokens=20, output_tokens=5),
+    )
+    tasks = [
+        task("waiting", "waiting", max_tokens=7800),
+        task("working", index=1, allowed_tools=NAMES, max_tokens=400, max_turns=2),
+    ]
+    providers = {"scripted:": working, "waiting": waiting}
+
+    _, outcome = await Ran(tasks, providers, tools=TOOLS, quota=Quota(max_total_tokens=10_000)).to_the_end()
+
+    assert [turn.max_tokens for turn in outcome.turns] == [400, 400]
+
+
+async def test_a_tool_result_that_is_larger_than_the_room_is_cut_and_answered():
+    def big(text: str) -> str:
+        """Gives much."""
+        return text * 9000
+
+    first = Step(input_tokens=100, output_tokens=10, tool_calls=({"name": "big", "arguments": {"text": "x"}},))
+    model = answering(first, Step(answer="the answer", input_tokens=500, output_tokens=5))
+    fields = {"allowed_tools": ("big",), "max_tokens": 500}
+
+    (outcome,) = await Ran(
+        [task(**fields)], {"scripted:": model}, tools=[big], quota=Quota(max_total_tokens=8000)
+    ).to_the_end()
+
+    assert outcome.output == "the answer"
+    assert told(outcome)[0].endswith("…[cut]")
+
+
+async def test_one_alone_never_ends_without_an_answer_for_want_of_room():
+    last = Step(answer="ok", when="last turn", input_tokens=100, output_tokens=20)
+    for limit in range(800, 4000, 50):
+        steps = [Step(input_tokens=100, output_tokens=50, tool_calls=calling(text=str(n)).tool_calls) for n in range(9)]
+        outcome, ran = await ran_with(last, *steps, quota=Quota(max_total_tokens=limit))
+
+        assert bool(outcome.turns) == (outcome.output == "ok"), (limit, outcome)
+        assert ran.session.usage.tokens <= limit
+
+
+async def test_where_output_is_free_a_cost_limit_binds_the_prompts_alone():
+    price = FlatPrice(input_usd=Decimal(1), output_usd=Decimal(0))
+    ran = Ran(
+        [task(allowed_tools=NAMES)],
+        {"scripted:": answering(calling(), "the work", price=price)},
+        tools=TOOLS,
+        quota=Quota(max_total_cost=0.0001),
+    )
+
+    (outcome,) = await ran.to_the_end()
+
+    assert outcome.error_type == "quota_exceeded"
+
+
+async def test_a_run_out_of_time_is_timed_out_whenever_it_is_noticed():
+    for latency_s in (0.11, 0.13, 0.15):
+        steps = [Step(answer="x", latency_s=latency_s, tool_calls=calling(text=str(n)).tool_calls) for n in range(20)]
+        outcome = await outcome_of(*steps, quota=Quota(max_total_time=0.22), fields={"max_turns": 20})
+
+        assert (outcome.status, outcome.error_type) == ("timed_out", "quota_exceeded")
 
 
 @settings(max_examples=80, deadline=None)

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from xz_magics.agent.calls import Calls, Surroundings
@@ -23,7 +23,11 @@ ENDINGS: dict[Finish, tuple[Status, ErrorType | None, str | None]] = {
     "length": ("incomplete", "length", "the answer was cut at max_tokens = {max_tokens}\nraise `max_tokens`"),
     "cut": ("incomplete", "cut", "the answer is cut: {why}\nrun the task again"),
     "refused": ("refused", "refused", "the model or its provider's filter refused to answer\nreword the prompt"),
-    "tool_calls": ("failed", "tool_protocol", "the model asked for a tool, and none was granted\nreword the prompt"),
+    "tool_calls": (
+        "failed",
+        "tool_protocol",
+        "the model asked for a tool, and it can call none\ngrant it tools, raise `max_turns`, or reword the prompt",
+    ),
 }
 WITHOUT_SUMMARY = "the output is the text of the work, without its summary"
 WIND_DOWN = (
@@ -34,6 +38,9 @@ UNREADABLE_CALL = "You ended with a call of a tool, but no call came with it. Ca
 FAULTY = (
     f"its calls of tools went wrong in more than {MOST_FAULTS} turns in a row\nsee its messages, or reword the prompt"
 )
+SMALLEST_RESULT_BYTES = 16
+"""The mark of a cut, and a few characters."""
+
 SHARED_LIMITS = frozenset({"max_total_tokens", "max_total_cost"})
 
 
@@ -85,12 +92,12 @@ class Subagent:
         self._summarising = False
         self._seat: Grant | None = None
         self._deadline: asyncio.Timeout | None = None
-        self._halt: Ending | None = None
+        self.halted: Ending | None = None
         self._job: asyncio.Task[TaskEnded] | None = None
 
     def cancel(self, ending: Ending) -> None:
         """Ends it from outside, on its own loop; its text is kept. The first ending that is given is told."""
-        self._halt = self._halt or ending
+        self.halted = self.halted or ending
         if self._job is not None:
             self._job.cancel()
 
@@ -100,7 +107,7 @@ class Subagent:
         try:
             return self._end(await self._work_within_limits())
         except asyncio.CancelledError:
-            self._end(self._halt or self._abandoned)
+            self._end(self.halted or self._abandoned)
             raise
         except Exception as error:
             logger.exception("task %s met a defect", self.task.label)
@@ -117,7 +124,8 @@ class Subagent:
             return Ending(status="timed_out", error_type="timeout", error=error)
         except (ProviderError, QuotaExceeded) as error:
             kind = error_type_of(error)
-            return Ending(status="timed_out" if kind == "timeout" else "failed", error_type=kind, error=str(error))
+            late = kind == "timeout" or (isinstance(error, QuotaExceeded) and error.limit == "max_total_time")
+            return Ending(status="timed_out" if late else "failed", error_type=kind, error=str(error))
 
     async def _take_turns(self) -> Ending:
         """The work, then its summary where one is asked for: whatever fails in that, the work stays."""
@@ -166,7 +174,8 @@ class Subagent:
 
     async def _answer_calls(self, reply: Reply) -> None:
         if reply.tool_calls:
-            self._messages += await self._tool_calls.answer(self._calls.turns, reply.tool_calls)
+            results = await self._tool_calls.answer(self._calls.turns, reply.tool_calls)
+            self._messages += _within(results, self._calls.room_for_results(len(results)))
         else:
             self._tool_calls.faults += 1
             self._messages.append(Message(role="user", content=UNREADABLE_CALL))
@@ -206,6 +215,9 @@ class Subagent:
 
     def _ending_of(self, reply: Reply) -> Ending:
         status, error_type, error = ENDINGS[reply.finish]
+        if error_type == "length" and self._calls.max_tokens < self.task.max_tokens:
+            error_type = "quota_exceeded"
+            error = f"the quota had room for {self._calls.max_tokens} tokens of the answer\nraise it"
         told = None if error is None else error.format(max_tokens=self.task.max_tokens, why=reply.note or "")
         if status == "incomplete" and not self._work:
             status = "failed"
@@ -263,6 +275,18 @@ def clip(text: str, limit_bytes: int | None) -> str:
     mark = " …[cut]".encode()[: max(0, limit_bytes)]
     kept = raw[: max(0, limit_bytes - len(mark))].decode("utf-8", "ignore")
     return kept + mark.decode("utf-8", "ignore")
+
+
+def _within(results: list[Message], room_bytes: int | None) -> list[Message]:
+    """The results cut so that all fit into the room; a small one leaves its part to the others."""
+    if room_bytes is None:
+        return results
+    fitted = {}
+    for number, place in enumerate(sorted(range(len(results)), key=lambda place: len(results[place].content))):
+        share = max(SMALLEST_RESULT_BYTES, room_bytes // (len(results) - number))
+        fitted[place] = replace(results[place], content=clip(results[place].content, share))
+        room_bytes -= len(fitted[place].content.encode())
+    return [fitted[place] for place in range(len(results))]
 
 
 def _first_messages(task: Task) -> list[Message]:

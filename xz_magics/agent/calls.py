@@ -21,6 +21,9 @@ from xz_magics.retry import plan_retry
 FORM_TOKENS = 16
 """The most that a chat form puts around one message more: marks, role, name."""
 
+NOTE_TOKENS = 512
+"""The most that the word of the last turn has."""
+
 LEAST_TOKENS = 16
 """Below this an answer is none: a last turn asks for no less, and waits or fails."""
 
@@ -81,7 +84,12 @@ class Calls:
         self._provider = provider
         self._around = around
         self._tools = tools
-        self._tools_bytes = sum(len(json.dumps(asdict(tool)).encode()) for tool in tools)
+        self._forms = provider.overhead_tokens
+        if task.params:
+            self._forms += len(json.dumps(task.params, default=str))
+        if tools:
+            offers = sum(len(json.dumps(asdict(tool)).encode()) for tool in tools)
+            self._forms += provider.tools_overhead_tokens + offers
         self._lane = around.gates.lane(provider.account, provider.model)
         self._ready_at = ready_at
         self._on_sent = on_sent
@@ -89,16 +97,20 @@ class Calls:
         self._last_usage: Usage | None = None
         self._counted = 0
 
+    @property
+    def max_tokens(self) -> int:
+        """What the answer of the last turn could have at most."""
+        return self._log.max_tokens
+
     async def take_turn(self, messages: Sequence[Message], *, last: bool = True) -> Reply:
         """One model call with its attempts. Raises ProviderError of the last attempt, or QuotaExceeded.
 
-        `last` False: tools may be called, and room for one turn more is reserved with it, so that no conversation ends
-        without an answer. The last turn after such turns takes what a quota has left, if that is less than max_tokens.
+        `last` False: tools may be called, and room for one turn more is asked for with it: where a quota has none, this
+        is the time to answer. The last turn after such turns takes what is left, if that is less than max_tokens.
         """
         self.turns += 1
         self.text = ""
         request = self._request(tuple(messages), may_call=not last)
-        request = self._within_what_is_left(request) if last and self._tools else request
         self._log = TurnLog(self.turns, request.max_tokens)
         reply: Reply | None = None
         error: ProviderError | QuotaExceeded | None = None
@@ -115,6 +127,14 @@ class Calls:
                 self.turns -= 1
         return reply
 
+    def room_for_results(self, count: int) -> int | None:
+        """How many bytes the results of so many calls may have, so that an answer still fits after them; None: any."""
+        left = self._around.tracker.left("max_total_tokens")
+        if left is None or self._last_usage is None:
+            return None
+        answer = self._forms + NOTE_TOKENS + FORM_TOKENS * count + self._task.max_tokens
+        return max(0, int(left) - self._last_usage.total_tokens - answer)
+
     async def _try_until_done(self, request: Request) -> Reply:
         while True:
             try:
@@ -123,14 +143,21 @@ class Calls:
                 await self._pause_before_retry(error)
 
     async def _attempt(self, request: Request) -> Reply:
-        room = self._room_for(request)
         while True:
-            async with (
-                self._lane.entering(room.prompt + room.answer) as passage,
-                self._around.tracker.reserve(tokens=room.tokens, cost=room.worst_cost(self._provider.price)) as grant,
-            ):
-                if not passage.closed:  # it closed while this waited for room: the room goes back meanwhile
-                    return await self._call(request, grant, passage, room.prompt)
+            fitted = self._within_what_is_left(request)
+            room = self._room_for(fitted)
+            try:
+                async with (
+                    self._lane.entering(room.prompt + room.answer) as passage,
+                    self._around.tracker.reserve(
+                        tokens=room.tokens, cost=room.worst_cost(self._provider.price)
+                    ) as grant,
+                ):
+                    if not passage.closed:  # it closed while this waited for room: the room goes back meanwhile
+                        return await self._call(fitted, grant, passage, room.prompt)
+            except QuotaExceeded:
+                if self._within_what_is_left(request).max_tokens >= fitted.max_tokens:
+                    raise
 
     async def _call(self, request: Request, grant: Grant, passage: Passage, bound: int) -> Reply:
         exchange = Exchange(
@@ -140,6 +167,7 @@ class Calls:
         charges = Charges(grant, exchange, self._log, self._provider.price, bound, request)
         self._note_granted()
         self._log.attempts += 1
+        self._log.max_tokens = request.max_tokens
         self.tried = True
         limited, answered = False, True
         try:
@@ -219,22 +247,20 @@ class Calls:
 
         What `params` pass through, such as the schema of an answer, is a part of the prompt for some providers.
         """
-        prompt = self._provider.overhead_tokens
-        if request.params:
-            prompt += len(json.dumps(request.params, default=str))
-        if request.tools:
-            prompt += self._provider.tools_overhead_tokens + self._tools_bytes
+        forms = self._forms
         if self._last_usage is None:
-            prompt = prompt_bound(request.messages, prompt)
+            prompt = prompt_bound(request.messages, forms) + FORM_TOKENS * max(0, len(request.messages) - 2)
         else:
             # The assistant's message since then is the reply that was reported.
             added = [message for message in request.messages[self._counted :] if message.role != "assistant"]
-            prompt = prompt_bound(added, prompt) + FORM_TOKENS * len(added) + self._last_usage.total_tokens
-        spare = prompt + 2 * request.max_tokens if request.tools and request.may_call else 0
+            prompt = prompt_bound(added, forms) + FORM_TOKENS * len(added) + self._last_usage.total_tokens
+        spare = prompt + 2 * request.max_tokens + forms + NOTE_TOKENS if request.tools and request.may_call else 0
         return Room(prompt=prompt, answer=request.max_tokens, spare=spare)
 
     def _within_what_is_left(self, request: Request) -> Request:
         """With as many tokens for the answer as the quota has left, where that is less than the task allows."""
+        if request.may_call or not self._tools:
+            return request
         tracker, price = self._around.tracker, self._provider.price
         prompt = self._room_for(request).prompt
         fits = float(request.max_tokens)
@@ -242,7 +268,7 @@ class Calls:
             fits = min(fits, tokens - prompt)
         if price is not None and (usd := tracker.left("max_total_cost")) is not None:
             before, after = price.worst(prompt, 0), price.worst(prompt, request.max_tokens)
-            if after > Decimal(usd):
+            if after > Decimal(usd) and after > before:
                 fits = min(fits, float((Decimal(usd) - before) / (after - before)) * request.max_tokens - 1)
         return replace(request, max_tokens=max(min(LEAST_TOKENS, request.max_tokens), int(fits)))
 

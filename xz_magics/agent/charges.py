@@ -17,7 +17,7 @@ class TurnLog:
     def __init__(self, number: int, max_tokens: int) -> None:
         self.number = number
         self.attempts = 0
-        self._max_tokens = max_tokens
+        self.max_tokens = max_tokens
         self._sent_at: float | None = None
         self._started_at: float | None = None
         self._usages: list[Usage] = []
@@ -38,7 +38,7 @@ class TurnLog:
         return Turn(
             number=self.number,
             attempts=self.attempts,
-            max_tokens=self._max_tokens,
+            max_tokens=self.max_tokens,
             started_at=self._started_at,
             duration_s=None if self._sent_at is None else now - self._sent_at,
             input_tokens=sum(usage.input_tokens for usage in self._usages) if known else None,

@@ -76,7 +76,7 @@ class ToolCalls:
             own = [job for job, call in zip(answers, calls, strict=True) if call.name not in self._delegating]
             if own:
                 await asyncio.wait(own)
-            if len(own) < len(answers):
+            if not all(job.done() for job in answers):
                 async with self._means.slot.lent():
                     await asyncio.wait(answers)
         messages = [job.result() for job in answers]

@@ -7,12 +7,13 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from xz_magics.agent import Ending, Surroundings
-from xz_magics.engine.delegation import Delegated, read_order
+from xz_magics.engine.delegation import Delegated, Order, read_order
 from xz_magics.engine.group import Company, Group
 from xz_magics.engine.slots import Slots
 from xz_magics.events import Noted, RunEnded, RunStarted
 from xz_magics.providers import Provider
 from xz_magics.records import Task
+from xz_magics.tools import ToolError
 from xz_magics.tools.delegating import SUBAGENT
 from xz_magics.tools.granted import Granted
 from xz_magics.tools.rights import Rights
@@ -137,6 +138,7 @@ class Run:
         self._labels |= dict.fromkeys(task.label for task in order.tasks)
         around = group.around
         if order.quota is not None:
+            self._check_priced(order)
             around = replace(around, tracker=around.tracker.child(order.quota, level=f"group of {parent.label}"))
         children = Group(
             order.tasks,
@@ -148,8 +150,14 @@ class Run:
             at_once=order.max_concurrent,
             fail_fast=order.fail_fast,
         )
+        children.halted = self._company.running[parent.label].halted  # it may be cancelled already, and not know it yet
         children.plan()
         return Delegated(group=children, alone=name == SUBAGENT.name)
+
+    def _check_priced(self, order: Order) -> None:
+        unpriced = [task.model for task in order.tasks if self._providers[task.model].price is None]
+        if unpriced and order.quota is not None and order.quota.max_total_cost is not None:
+            raise ToolError(f"max_total_cost cannot bind {unpriced[0]}, whose price is unknown", "leave it out")
 
     @asynccontextmanager
     async def _heartbeat(self) -> AsyncIterator[None]:

@@ -20,6 +20,8 @@ MOST_CHILDREN = 100
 MOST_OUTPUT_BYTES = 48 * 1024
 """Of all outputs in one result together."""
 
+MOST_ERROR_BYTES = 200
+
 OF_THE_SAME_MODEL = ("temperature", "top_p", "seed", "stop", "params")
 OWN = ("system", "summary_prompt", "model", "allowed_tools", "max_turns", "max_tokens", "timeout", "idle_timeout")
 HEAD = ("tasks", "max_concurrent", "fail_fast", "quota")
@@ -125,5 +127,14 @@ def _label(parent: Task, spec: Spec, index: int, taken: Mapping[str, object]) ->
 
 
 def _shown(ended: TaskEnded, most_bytes: int) -> dict[str, Any]:
-    shown = {"label": ended.label, "status": ended.status, "output": clip(ended.output or "", most_bytes)}
-    return shown if ended.status == "done" else shown | {"error_type": ended.error_type, "error": ended.error}
+    error = _fitting(ended.error or "", MOST_ERROR_BYTES)
+    output = _fitting(ended.output or "", most_bytes - len(error.encode()))
+    shown = {"label": ended.label, "status": ended.status, "output": output}
+    return shown if ended.status == "done" else shown | {"error_type": ended.error_type, "error": error}
+
+
+def _fitting(text: str, most_bytes: int) -> str:
+    """As much of it as has so many bytes in JSON, where a line break has two and a control character six."""
+    while (size := len(json.dumps(text, ensure_ascii=False).encode("utf-8", "surrogatepass"))) > most_bytes + 2:
+        text = clip(text, len(text.encode("utf-8", "surrogatepass")) * most_bytes // size)
+    return text

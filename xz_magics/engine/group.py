@@ -86,6 +86,7 @@ class Group:
         self._in_line = 0
         self._launched = 0
         self._jobs: asyncio.TaskGroup | None = None
+        self._idle = asyncio.Event()
 
     def plan(self) -> None:
         """Tells of all tasks, and makes those ready that come after nothing."""
@@ -101,6 +102,12 @@ class Group:
         try:
             async with asyncio.TaskGroup() as self._jobs:
                 self._launch()
+                try:
+                    if self._launched:
+                        await self._idle.wait()
+                except asyncio.CancelledError:
+                    self.halted = self.halted or self._abandoned  # before its jobs end: none may start another
+                    raise
         finally:
             self._company.groups.remove(self)
             self.halted = self.halted or self._abandoned
@@ -154,6 +161,8 @@ class Group:
             slot.give_back()
             self._launched -= 1
             self._launch()
+            if not self._launched:
+                self._idle.set()
 
     async def _work_on(self, label: str, slot: Slot) -> None:
         del self._unstarted[label]

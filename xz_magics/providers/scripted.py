@@ -127,7 +127,11 @@ class ScriptedProvider:
         exchange.received_bytes += sum(len(call.arguments.encode("utf-8", "surrogatepass")) for call in calls)
         exchange.usage, exchange.finish_reason = usage, finish
         if not step.answer and not calls and finish in {"stop", "length"}:
-            told = "the script calls a tool, and none may be called" if step.tool_calls else "the script sent no text"
+            told = (
+                "the script calls a tool, and none may be called"
+                if step.tool_calls
+                else "the script sent an answer without text"
+            )
             raise ProviderError(told, PART_OF_IT, "empty_answer", "all")
         return Reply(
             text=exchange.text, finish=finish, finish_reason=finish, usage=usage, model=self.model, tool_calls=calls

@@ -113,9 +113,9 @@ class Tracker:
         return 0 if limit is None else max(0, self.usage.tokens - limit)
 
     def left(self, name: str) -> float | None:
-        """What of this limit, a field of Quota, may be reserved now at all levels from here upwards; None: no limit."""
-        rooms = [use.remaining for use in self.uses(above=True) if use.name == name]
-        return min((room for room in rooms if room is not None), default=None)
+        """What of this limit, a field of Quota, is not used at any level from here upwards; None: no limit."""
+        rooms = [use.limit - use.used for use in self.uses(above=True) if use.name == name and use.limit is not None]
+        return min(rooms, default=None)
 
     def out_of_time(self) -> QuotaExceeded | None:
         """The error for the first level, from here upwards, whose time has run out."""
