@@ -741,7 +741,7 @@ TOOLS = [
         ends="failed tool_protocol",
         requests=1,
         allowed=[],
-        says="none was granted",
+        says="it can call none",
     ),
     with_tools(
         "F38 the same call again and again",
