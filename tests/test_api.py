@@ -6,6 +6,8 @@ import inspect
 import os
 import pickle
 import signal
+import subprocess
+import sys
 
 import pytest
 from strategies import task
@@ -21,6 +23,7 @@ from xz_magics.options import _cell_parser
 from xz_magics.providers.local import installed
 from xz_magics.records import Outcome, Quota, Usage
 from xz_magics.session import Session
+from xz_magics.tools.function import tool_of
 from xz_magics.tools.rights import Rights
 
 SCRIPTS = """
@@ -705,3 +708,61 @@ def test_requests_a_minute_are_bound_by_rpm():
 
     assert [outcome.status for outcome in results] == ["done", "skipped", "skipped"]
     assert results.outcomes[1].error_type == "quota_exceeded"
+
+
+# Runs within runs
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+async def test_a_run_that_a_tool_begins_ends_with_the_run_around_it(tmp_path, session, kind):
+    (tmp_path / "config.yaml").write_text(
+        f"{ASKING}  slow: {{steps: [{{answer: slow, latency_s: 30, chunks: 100}}]}}\n"
+    )
+    inner = []
+
+    def weather_sync(city: str) -> str:
+        """The weather."""
+        return str(run_sync(["x"] * 3, model="scripted:slow", observers=[inner.append]))
+
+    async def weather_async(city: str) -> str:
+        """The weather."""
+        return str(await run(["x"] * 3, model="scripted:slow", observers=[inner.append]))
+
+    tool = tool_of(weather_sync if kind == "sync" else weather_async, name="weather")
+    running = asyncio.ensure_future(run(["weather"], model="scripted:asking", tools=[tool], allowed_tools=["weather"]))
+    while not any(isinstance(stamped.event, RequestSent) for stamped in inner):
+        await asyncio.sleep(0.01)
+
+    session.last.cancel()
+    with pytest.raises(RunStopped):
+        await running
+    for _ in range(200):
+        if any(isinstance(stamped.event, RunEnded) for stamped in inner):
+            break
+        await asyncio.sleep(0.01)
+
+    assert isinstance(inner[-1].event, RunEnded)
+    assert {stamped.event.status for stamped in inner if isinstance(stamped.event, TaskEnded)} == {"cancelled"}
+    assert [outcome.label for outcome in session.last] == ["task-1"]
+    assert session.quota.reserved == (0, 0, 0)
+
+
+NESTING = """
+import asyncio, xz_magics
+async def ticks():
+    while True:
+        await asyncio.sleep(0)
+async def main():
+    ticking = [asyncio.create_task(ticks()) for _ in range(20)]
+    await asyncio.sleep(0.01)
+    assert xz_magics.run_sync(["hi"], model="scripted:")[0].success
+    await asyncio.sleep(0.1)
+    print("the loop lives")
+asyncio.run(main())
+"""
+
+
+def test_the_first_run_inside_a_busy_loop_leaves_the_loop_alive():
+    ran = subprocess.run([sys.executable, "-c", NESTING], capture_output=True, text=True, timeout=60, check=False)
+
+    assert ran.stdout == "the loop lives\n", ran.stderr

@@ -505,3 +505,26 @@ def fault_is_stream(fault):
 
 def resident_bytes():
     return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * 4096
+
+
+def test_a_kept_connection_that_breaks_while_the_server_works_is_charged_and_not_sent_again_for_free():
+    async def fault(call):
+        if call.of_connection == 1:
+            await fs.answering(call)
+        else:
+            await asyncio.sleep(0.8)
+            call.reset()
+
+    async def scenario():
+        async with FaultServer(fault) as server, nothing_left(server):
+            provider = a_provider(f"http://127.0.0.1:{server.port}")
+            await provider.open(print)
+            first, second = await called(provider), await called(provider)
+            await provider.aclose()
+            return first, second, len(server.bodies)
+
+    first, second, requests = asyncio.run(scenario())
+
+    assert first.error is None
+    failed(second, "network", "all")
+    assert requests == 2

@@ -106,7 +106,16 @@ def run_here(running: Coroutine[Any, Any, Results]) -> Results:
     except NestingError:
         running.close()
         raise
-    return loop.run_until_complete(running)
+    ready = len(loop._ready)  # type: ignore[attr-defined]  # noqa: SLF001 - nesting empties it in mid-step
+    try:
+        return loop.run_until_complete(running)
+    finally:
+        for _ in range(ready):
+            loop.call_soon(_nothing)
+
+
+def _nothing() -> None:
+    """The step of the loop that is under way counts on so many callbacks, and the inner run has called them."""
 
 
 async def _put_into(ended: list[Results], running: Coroutine[Any, Any, Results]) -> None:

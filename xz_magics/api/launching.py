@@ -12,6 +12,7 @@ from typing import Any
 from xz_magics import specs
 from xz_magics.agent import Surroundings
 from xz_magics.api.granting import Granting
+from xz_magics.api.inner import enclosing, is_inner
 from xz_magics.config import Settings, changed
 from xz_magics.engine import Run
 from xz_magics.errors import XzMagicsError
@@ -111,8 +112,11 @@ def _put_together(  # noqa: PLR0917 - all parts there are, put together once
     """The engine, what it tells, and the Results that hear it; nothing runs yet."""
     outcomes, metrics, run_id = Outcomes(), Metrics(), secrets.token_hex(6)
 
+    inner = is_inner()
+
     def remember(stamped: Stamped) -> None:
-        if isinstance(stamped.event, RunStarted):  # until then the results before are worth more
+        # Until it starts, the results before are worth more; those of a tool's own run are the tool's.
+        if isinstance(stamped.event, RunStarted) and not inner:
             session.last, session.last_tracker = results, around.tracker
 
     counting = [_counting(outcomes, metrics), _counting(outcomes, session.metrics)]
@@ -155,7 +159,8 @@ async def _see_through(
     view = view_here(engine.stop) if show else NoView()
     guard.attach(engine.stop)
     try:
-        await engine.execute(lambda: view.draw(outcomes))
+        with enclosing(engine.stop):
+            await engine.execute(lambda: view.draw(outcomes))
     except XzMagicsError:
         view.end(None)
         raise

@@ -28,6 +28,7 @@ CONNECT_TIMEOUT_S = 15.0
 REFUSAL_TIMEOUT_S = 5.0
 WHOLE_ANSWER_TIMEOUT_S = 600.0  # nothing comes before all of it does
 LINGER_S = 0.25
+STALE_S = 0.5  # a kept connection that was closed meanwhile breaks at once; later, the request may have been worked on
 LIMIT_HEADERS = ("x-ratelimit-", "anthropic-ratelimit-")
 BROKEN = (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, OSError)
 
@@ -70,10 +71,11 @@ class HttpClient:
         token = _SENDING.set(sending)
         try:
             client = self._client(keep_alive=self._endpoint.keep_alive)
+            began_at = time.monotonic()
             try:
                 response = await client.send(request, auth=auth, stream=True)
             except httpx.TransportError:
-                if not sending.reused:
+                if not sending.reused or time.monotonic() - began_at > STALE_S:
                     raise
                 response = await self._client(keep_alive=False).send(request, auth=auth, stream=True)
         finally:
