@@ -751,7 +751,7 @@ NESTING = """
 import asyncio, xz_magics
 async def ticks():
     while True:
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.01)
 async def main():
     ticking = [asyncio.create_task(ticks()) for _ in range(20)]
     await asyncio.sleep(0.01)

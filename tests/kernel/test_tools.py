@@ -164,7 +164,8 @@ def test_a_kernel_with_a_hung_tool_ends_by_itself(kernel, tmp_path):
 
     kernel.client.shutdown()
 
-    wait_for(lambda: not kernel.manager.is_alive())
+    # ipykernel itself may wait for its own output, ten seconds at a time; the tool would sleep for ten minutes.
+    wait_for(lambda: not kernel.manager.is_alive(), timeout_s=90)
 
 
 def test_tools_work_inside_a_function_a_loop_and_a_tool(kernel):
