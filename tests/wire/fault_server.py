@@ -6,6 +6,9 @@ import json
 import socket
 import struct
 
+FOREIGN = b"\xff"
+"""How ZeroMQ greets: a client of a kernel that has ended goes on calling its port, which may be this server's by now."""
+
 TEXT = "One two three"
 USAGE = {"prompt_tokens": 9, "completion_tokens": 3}
 HEAD = b"HTTP/1.1 %d X\r\n%s\r\n"
@@ -49,7 +52,10 @@ class FaultServer:
         of_connection = 0
         try:
             while True:
-                head = await reader.readuntil(b"\r\n\r\n")
+                first = await reader.readexactly(1)
+                if first == FOREIGN:
+                    return
+                head = first + await reader.readuntil(b"\r\n\r\n")
                 fields = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:-2])
                 body = await reader.readexactly(int(fields.get(b"content-length", 0)))
                 self.heads.append(head)
