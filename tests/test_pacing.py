@@ -6,7 +6,7 @@ import random
 import selectors
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import example, given, settings, strategies as st
 
 from xz_magics.errors import ProviderError
 from xz_magics.pacing import Gates
@@ -690,6 +690,7 @@ async def test_the_gaps_after_a_pause_add_up_to_a_short_time_for_any_crowd(clock
     assert await sending_times(clock, lane, 50) == [clock()] * 50
 
 
+@example(seed=6268, asked_s=None, answer_s=0.0, models=1)
 @settings(max_examples=60, deadline=None)
 @given(
     seed=st.integers(0, 10_000),

@@ -82,11 +82,11 @@ class Account:
         return number <= self._paused_at_number
 
     def note_limited(self, number: int) -> None:
-        """A 429 for that request. The first of an episode makes the account's own pauses twice as long."""
+        """A 429 for that request. The first of an episode doubles the own pauses, half of which is drawn: none is nothing."""
         if self.paused_since(number):
             return
         backoff_s = min(LONGEST_OWN_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(self._pauses_in_a_row, 10))
-        self._own_pause_until = self._clock() + self._random() * backoff_s
+        self._own_pause_until = self._clock() + (0.5 + self._random() / 2) * backoff_s
         self._pauses_in_a_row += 1
         self._begin_episode()
 
