@@ -82,7 +82,7 @@ class Account:
         return number <= self._paused_at_number
 
     def note_limited(self, number: int) -> None:
-        """A 429 for that request. The first of an episode doubles the own pauses, half of which is drawn: none is nothing."""
+        """A 429 for that request. The first of an episode doubles the own pauses; half of each is drawn."""
         if self.paused_since(number):
             return
         backoff_s = min(LONGEST_OWN_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(self._pauses_in_a_row, 10))
