@@ -8,7 +8,7 @@ import pytest
 from strategies import Ran, answering, task
 
 from xz_magics.agent import clip
-from xz_magics.agent.calls import FORM_TOKENS
+from xz_magics.agent.room import FORM_TOKENS
 from xz_magics.errors import ProviderError
 from xz_magics.events import AccountPaused, RequestSent, RetryScheduled, TaskStarted, TextReceived
 from xz_magics.prices import FlatPrice

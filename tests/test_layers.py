@@ -12,7 +12,7 @@ ROOT = Path(xz_magics.__file__).parent
 
 FLOORS = [
     {"records"},
-    {"errors", "metrics", "interrupt", "keys", "ratelimits"},
+    {"characters", "errors", "metrics", "interrupt", "keys", "ratelimits"},
     {"specs", "config", "quotas", "pacing", "retry", "prices", "schemas", "stats", "events", "templates", "options"},
     {"scores", "tools", "providers", "frames"},
     {"plan", "agent", "executors", "outcomes", "observers"},

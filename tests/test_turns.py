@@ -401,6 +401,16 @@ async def test_a_summary_that_fails_leaves_the_work_of_all_turns():
     assert WITHOUT_SUMMARY in outcome.error
 
 
+async def test_a_summary_that_fails_after_a_last_turn_hides_nothing_of_why_that_was_the_last():
+    outcome = await outcome_of(
+        calling(), "in haste", Step(status=400), fields={"summary_prompt": "Sum up.", "max_turns": 2}
+    )
+
+    assert (outcome.status, outcome.error_type, outcome.output) == ("incomplete", "turn_limit", "in haste")
+    assert "max_turns = 2 is reached" in outcome.error
+    assert WITHOUT_SUMMARY in outcome.error
+
+
 async def test_a_summary_that_calls_a_tool_is_none():
     outcome = await outcome_of(calling(), "the work", Step(finish="tool_calls"), fields={"summary_prompt": "Sum up."})
 

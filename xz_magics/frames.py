@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 import pandas as pd
 
+from xz_magics.characters import whole
 from xz_magics.metrics import Bin, Metrics, duration_bins, histogram as bins_of, token_bins
 from xz_magics.records import STATUSES, LimitUse, Outcome, Status, known_sum
 
@@ -218,10 +219,7 @@ def _frame(rows: Sequence[Mapping[str, Any]], dtypes: Mapping[str, str]) -> Data
 
 
 def _storable(value: Any) -> Any:
-    """Lone surrogates, which a JSON reply may hold, as U+FFFD: no file and no message can hold them."""
-    if not isinstance(value, str):
-        return value
-    return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return whole(value) if isinstance(value, str) else value
 
 
 def _utc(seconds: float | None) -> datetime | None:

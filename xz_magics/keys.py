@@ -2,6 +2,9 @@
 
 import re
 
+SHORTEST_KEY = 8
+"""A shorter one, such as the "none" that some local servers take, is in many a text by chance."""
+
 _NAME = (
     r"(?:[\w-]{0,40}(?:api|access|auth|secret)[_-]?(?:key|token)|key|token|authorization|credentials?|password|secret)"
 )

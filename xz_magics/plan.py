@@ -6,6 +6,7 @@ from difflib import get_close_matches
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
+from xz_magics.characters import whole
 from xz_magics.config import Settings
 from xz_magics.errors import SpecError
 from xz_magics.events import TaskEnded
@@ -232,7 +233,7 @@ def _told(outcome: Outcome | TaskEnded) -> str:
     """What a model is shown of an outcome: a text that is not whole says so."""
     if not outcome.output:
         return f"[no text: {outcome.status}]"
-    raw = outcome.output.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
+    raw = whole(outcome.output).encode()
     kept = raw[:MOST_OUTPUT_BYTES].decode("utf-8", "ignore")
     lines = [kept]
     if len(raw) > MOST_OUTPUT_BYTES:

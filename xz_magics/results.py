@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, overload
 
+from xz_magics.characters import whole
 from xz_magics.errors import TasksFailed
 from xz_magics.metrics import Metrics
 from xz_magics.outcomes import Outcomes, Progress, Row
@@ -150,8 +151,7 @@ class Results:
 
     def to_json(self, *, indent: int | None = None) -> str:
         """The outcomes as JSON text; `failed` counts whatever is not done."""
-        text = json.dumps(self.to_dict(), indent=indent, ensure_ascii=False)
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")  # half characters fit into no file
+        return whole(json.dumps(self.to_dict(), indent=indent, ensure_ascii=False))
 
     def to_dict(self) -> dict[str, Any]:
         outcomes = self.outcomes

@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from xz_magics.errors import SpecError
+from xz_magics.keys import SHORTEST_KEY
 
 MOST_BYTES = 1_000_000
 MOST_DEPTH = 32
@@ -20,7 +21,6 @@ _TEMPLATE = re.compile(
 )
 _UNQUOTED = re.compile(rf"\{{\{{[ \t]*{RESULTS}\.(?P<label>[^{{}}\n\"\\]*[^{{}}\s\"\\])[ \t]*\}}\}}")
 _STEP = re.compile(rf"\.(?P<name>{_NAME})|\[(?P<index>-?[0-9]+)\]|\[\"(?P<key>[^\"]*)\"\]|\['(?P<other>[^']*)'\]")
-_SHORTEST_PART = 8  # a shorter key, such as the "none" that some local servers take, is in many a text by chance
 
 Scalar = str | bool | int | float | None
 
@@ -228,7 +228,7 @@ def _kind(value: object) -> str:
 
 
 def _is_part(secret: str, text: str) -> bool:
-    return len(secret) >= _SHORTEST_PART and secret in text
+    return len(secret) >= SHORTEST_KEY and secret in text
 
 
 def _json(value: Scalar) -> str:

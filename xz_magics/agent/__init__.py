@@ -78,7 +78,7 @@ class Subagent:
         """`abandoned`: how it ends where it is cancelled and nobody says why."""
         self.ended: TaskEnded | None = None
         self.task = task
-
+        self.halted: Ending | None = None
         self._around = around
         self._ready_at = ready_at
         self._abandoned = abandoned
@@ -92,7 +92,6 @@ class Subagent:
         self._summarising = False
         self._seat: Grant | None = None
         self._deadline: asyncio.Timeout | None = None
-        self.halted: Ending | None = None
         self._job: asyncio.Task[TaskEnded] | None = None
 
     def cancel(self, ending: Ending) -> None:
@@ -175,7 +174,7 @@ class Subagent:
     async def _answer_calls(self, reply: Reply) -> None:
         if reply.tool_calls:
             results = await self._tool_calls.answer(self._calls.turns, reply.tool_calls)
-            self._messages += _within(results, self._calls.room_for_results(len(results)))
+            self._messages += _within(results, self._calls.needs.bytes_for_results(len(results)))
         else:
             self._tool_calls.faults += 1
             self._messages.append(Message(role="user", content=UNREADABLE_CALL))
@@ -225,10 +224,11 @@ class Subagent:
 
     @staticmethod
     def _without_summary(ending: Ending, why: str, mend: str) -> Ending:
+        told = f"{ending.error}\n" if ending.error else ""
         return Ending(
             status=ending.status,
             error_type=ending.error_type,
-            error=f"the summary failed ({why}); {WITHOUT_SUMMARY}\n{mend}",
+            error=f"{told}the summary failed ({why}); {WITHOUT_SUMMARY}\n{mend}",
             finish_reason=ending.finish_reason,
         )
 

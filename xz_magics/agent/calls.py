@@ -1,31 +1,20 @@
 """A subagent's model calls: each waits at the gate, takes room, is tried, charged and, where it may be, tried again."""
 
 import asyncio
-import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from decimal import Decimal
+from dataclasses import dataclass, field
 from random import Random
 
 from xz_magics.agent.charges import Charges, TurnLog
+from xz_magics.agent.room import Needs
 from xz_magics.errors import ProviderError, QuotaExceeded
 from xz_magics.events import AccountPaused, Event, RequestSent, RetryScheduled, TaskStarted, TextReceived, TurnEnded
 from xz_magics.pacing import Gates, Passage
-from xz_magics.prices import Price
 from xz_magics.providers import Exchange, Provider
-from xz_magics.quotas import Grant, Tracker, prompt_bound
-from xz_magics.records import Message, Reply, Request, Task, ToolSpec, Usage
+from xz_magics.quotas import Grant, Tracker
+from xz_magics.records import Message, Reply, Request, Task, ToolSpec
 from xz_magics.retry import plan_retry
-
-FORM_TOKENS = 16
-"""The most that a chat form puts around one message more: marks, role, name."""
-
-NOTE_TOKENS = 512
-"""The most that the word of the last turn has."""
-
-LEAST_TOKENS = 16
-"""Below this an answer is none: a last turn asks for no less, and waits or fails."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,27 +32,8 @@ class Surroundings:
     random: Random = field(default_factory=Random)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Room:
-    """What one attempt needs: the most tokens of its prompt and of its answer, and what is kept free for one more."""
-
-    prompt: int
-    answer: int
-    spare: int = 0
-
-    @property
-    def tokens(self) -> int:
-        return self.prompt + self.answer + self.spare
-
-    def worst_cost(self, price: Price | None) -> Decimal:
-        if price is None:
-            return Decimal(0)
-        again = price.worst(self.spare - self.answer, self.answer) if self.spare else Decimal(0)
-        return price.worst(self.prompt, self.answer) + again
-
-
 class Calls:
-    """Takes the turns of one task; it knows when its first request went out and the text that came last."""
+    """Takes the turns of one task; it knows its needs, when its first request went out and what came last."""
 
     def __init__(
         self,
@@ -80,22 +50,15 @@ class Calls:
         self.text = ""
         self.tried = False
         self.turns = 0
+        self.needs = Needs(task, provider, around.tracker, tools)
         self._task = task
         self._provider = provider
         self._around = around
         self._tools = tools
-        self._forms = provider.overhead_tokens
-        if task.params:
-            self._forms += len(json.dumps(task.params, default=str))
-        if tools:
-            offers = sum(len(json.dumps(asdict(tool)).encode()) for tool in tools)
-            self._forms += provider.tools_overhead_tokens + offers
         self._lane = around.gates.lane(provider.account, provider.model)
         self._ready_at = ready_at
         self._on_sent = on_sent
         self._log = TurnLog(0, task.max_tokens)
-        self._last_usage: Usage | None = None
-        self._counted = 0
 
     @property
     def max_tokens(self) -> int:
@@ -127,14 +90,6 @@ class Calls:
                 self.turns -= 1
         return reply
 
-    def room_for_results(self, count: int) -> int | None:
-        """How many bytes the results of so many calls may have, so that an answer still fits after them; None: any."""
-        left = self._around.tracker.left("max_total_tokens")
-        if left is None or self._last_usage is None:
-            return None
-        answer = self._forms + NOTE_TOKENS + FORM_TOKENS * count + self._task.max_tokens
-        return max(0, int(left) - self._last_usage.total_tokens - answer)
-
     async def _try_until_done(self, request: Request) -> Reply:
         while True:
             try:
@@ -144,8 +99,8 @@ class Calls:
 
     async def _attempt(self, request: Request) -> Reply:
         while True:
-            fitted = self._within_what_is_left(request)
-            room = self._room_for(fitted)
+            fitted = self.needs.fitted(request)
+            room = self.needs.room_for(fitted)
             try:
                 async with (
                     self._lane.entering(room.prompt + room.answer) as passage,
@@ -156,7 +111,7 @@ class Calls:
                     if not passage.closed:  # it closed while this waited for room: the room goes back meanwhile
                         return await self._call(fitted, grant, passage, room.prompt)
             except QuotaExceeded:
-                if self._within_what_is_left(request).max_tokens >= fitted.max_tokens:
+                if self.needs.fitted(request).max_tokens >= fitted.max_tokens:
                     raise
 
     async def _call(self, request: Request, grant: Grant, passage: Passage, bound: int) -> Reply:
@@ -182,7 +137,7 @@ class Calls:
             raise
         else:
             charges.charge_reply(reply)
-            self._last_usage, self._counted = reply.usage, len(request.messages)
+            self.needs.note_reply(request, reply.usage)
         finally:
             self.text = exchange.text
             if exchange.sent and answered:
@@ -241,36 +196,6 @@ class Calls:
             tools=self._tools,
             may_call=may_call,
         )
-
-    def _room_for(self, request: Request) -> Room:
-        """From the second turn on: what the last one reported, the bytes added since, the wire's constants.
-
-        What `params` pass through, such as the schema of an answer, is a part of the prompt for some providers.
-        """
-        forms = self._forms
-        if self._last_usage is None:
-            prompt = prompt_bound(request.messages, forms) + FORM_TOKENS * max(0, len(request.messages) - 2)
-        else:
-            # The assistant's message since then is the reply that was reported.
-            added = [message for message in request.messages[self._counted :] if message.role != "assistant"]
-            prompt = prompt_bound(added, forms) + FORM_TOKENS * len(added) + self._last_usage.total_tokens
-        spare = prompt + 2 * request.max_tokens + forms + NOTE_TOKENS if request.tools and request.may_call else 0
-        return Room(prompt=prompt, answer=request.max_tokens, spare=spare)
-
-    def _within_what_is_left(self, request: Request) -> Request:
-        """With as many tokens for the answer as the quota has left, where that is less than the task allows."""
-        if request.may_call or not self._tools:
-            return request
-        tracker, price = self._around.tracker, self._provider.price
-        prompt = self._room_for(request).prompt
-        fits = float(request.max_tokens)
-        if (tokens := tracker.left("max_total_tokens")) is not None:
-            fits = min(fits, tokens - prompt)
-        if price is not None and (usd := tracker.left("max_total_cost")) is not None:
-            before, after = price.worst(prompt, 0), price.worst(prompt, request.max_tokens)
-            if after > Decimal(usd) and after > before:
-                fits = min(fits, float((Decimal(usd) - before) / (after - before)) * request.max_tokens - 1)
-        return replace(request, max_tokens=max(min(LEAST_TOKENS, request.max_tokens), int(fits)))
 
     def _time_left_s(self) -> float | None:
         """Until the task's timeout, which begins with its first request, or until the time of a quota is up."""

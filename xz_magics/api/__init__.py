@@ -6,13 +6,13 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from os import PathLike
 from typing import Any
 
+from xz_magics.api.granting import Tools
 from xz_magics.api.launching import Work, launch
 from xz_magics.errors import NestingError, RunInterrupted, RunStopped
 from xz_magics.events import Observer
 from xz_magics.records import Outcome, Quota
 from xz_magics.results import Results
 from xz_magics.session import session
-from xz_magics.tools import Tool
 
 __all__ = ["interruption", "launch", "run", "run_arguments", "run_here", "run_sync"]
 
@@ -48,7 +48,7 @@ async def run(
     base_url: str | None = None,
     format: str | None = None,  # noqa: A002 - the option's name
     names: Mapping[str, object] | None = None,
-    tools: Iterable[Tool | Callable[..., Any]] | Mapping[str, Tool] | None = None,
+    tools: Tools | None = None,
     workspace: str | PathLike[str] | None = None,
     observers: Iterable[Observer] = (),
     on_result: Callable[[Outcome], None] | None = None,

@@ -8,6 +8,7 @@ from typing import Any
 
 from xz_magics.config import Settings
 from xz_magics.errors import SpecError
+from xz_magics.keys import SHORTEST_KEY
 from xz_magics.providers.endpoint import redactor
 from xz_magics.records import Task
 from xz_magics.session import session
@@ -17,7 +18,7 @@ from xz_magics.tools.granted import Cache, Granted
 from xz_magics.tools.registry import Registry
 from xz_magics.tools.rights import Rights
 
-SHORTEST_KEY = 8  # a shorter one, such as the "none" that some local servers take, is in many a text by chance
+Tools = Iterable[Tool | Callable[..., Any]] | Mapping[str, Tool]
 
 
 class Granting:
@@ -29,7 +30,7 @@ class Granting:
         options: Mapping[str, Any],
         settings: Settings,
         *,
-        tools: Iterable[Tool | Callable[..., Any]] | Mapping[str, Tool] | None,
+        tools: Tools | None,
         workspace: str | PathLike[str] | None,
     ) -> None:
         """Raises SpecError for a workspace that is no folder, and for what cannot be a tool."""
@@ -46,13 +47,13 @@ class Granting:
 
     def check(self, tasks: Sequence[Task]) -> None:
         """Raises SpecError where a task is granted a tool that cannot work on this machine."""
-        for task in tasks:
-            for grant in Rights.of(task.allowed_tools):
-                missing = self.registry[grant.name].missing
-                told = None if missing is None or self._unsafe_local else missing(self._workspace)
-                if told is not None:
-                    why, _, mend = told.partition("\n")
-                    raise SpecError(f"task {task.label!r} may use {grant.name!r}, but {why}", mend)
+        users = {grant.name: task for task in reversed(tasks) for grant in Rights.of(task.allowed_tools)}
+        for name, task in users.items():  # each tool is tried once, however many are granted it
+            missing = self.registry[name].missing
+            told = None if missing is None or self._unsafe_local else missing(self._workspace)
+            if told is not None:
+                why, _, mend = told.partition("\n")
+                raise SpecError(f"task {task.label!r} may use {name!r}, but {why}", mend)
 
     def grant(self, keys: Iterable[str]) -> Callable[[Rights], Granted]:
         """What some rights come to in this run, whose tools share one cache. The keys go into no result."""
@@ -82,7 +83,7 @@ class Granting:
         return granted
 
 
-def _offered(tools: Iterable[Tool | Callable[..., Any]] | Mapping[str, Tool] | None) -> Registry:
+def _offered(tools: Tools | None) -> Registry:
     from xz_magics.tools.function import tool_of
 
     if tools is None:

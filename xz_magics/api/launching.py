@@ -11,7 +11,7 @@ from typing import Any
 
 from xz_magics import specs
 from xz_magics.agent import Surroundings
-from xz_magics.api.granting import Granting
+from xz_magics.api.granting import Granting, Tools
 from xz_magics.api.inner import enclosing, is_inner
 from xz_magics.config import Settings, changed
 from xz_magics.engine import Run
@@ -28,7 +28,6 @@ from xz_magics.providers.opening import Opener
 from xz_magics.records import Outcome, Quota, Task
 from xz_magics.results import Results
 from xz_magics.session import session
-from xz_magics.tools import Tool
 from xz_magics.tools.granted import Granted
 from xz_magics.tools.rights import Rights
 from xz_magics.views.live import NoView, view_here
@@ -39,7 +38,6 @@ LIMITS = tuple(limit.name for limit in fields(Quota))
 MOST_TASKS_WITH_TEXT_EVENTS = 64
 
 Work = str | Mapping[str, Any] | Sequence[str | Mapping[str, Any] | Task]
-Tools = Iterable[Tool | Callable[..., Any]] | Mapping[str, Tool]
 
 
 async def launch(
@@ -111,7 +109,6 @@ def _put_together(  # noqa: PLR0917 - all parts there are, put together once
 ) -> tuple[Run, Results, Outcomes]:
     """The engine, what it tells, and the Results that hear it; nothing runs yet."""
     outcomes, metrics, run_id = Outcomes(), Metrics(), secrets.token_hex(6)
-
     inner = is_inner()
 
     def remember(stamped: Stamped) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import heapq
-import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -15,8 +14,6 @@ from xz_magics.providers import Provider
 from xz_magics.records import Status, Task
 from xz_magics.tools.granted import Granted
 from xz_magics.tools.rights import Rights
-
-logger = logging.getLogger("xz_magics")
 
 NO_RIGHTS = Rights()
 FAIL_FAST_ON: frozenset[Status] = frozenset({"failed", "timed_out"})

@@ -1,8 +1,9 @@
 """What a provider is: one verb, one model call. `open_provider` finds the one for a name such as "openai:MODEL"."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
+from xz_magics.characters import whole
 from xz_magics.prices import Price
 from xz_magics.records import Reply, Request, Usage
 
@@ -55,7 +56,7 @@ class Exchange:
 
     @property
     def text(self) -> str:
-        return joined(self.parts)
+        return whole("".join(self.parts))
 
 
 class Provider(Protocol):
@@ -98,9 +99,3 @@ class Provider(Protocol):
     async def call(self, request: Request, exchange: Exchange) -> Reply: ...
 
     async def aclose(self) -> None: ...
-
-
-def joined(parts: Iterable[str]) -> str:
-    """The text of these pieces. A character may come in two halves (surrogates); a half alone is none."""
-    text = "".join(parts)
-    return text if text.isascii() else text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

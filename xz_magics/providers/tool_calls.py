@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from xz_magics.providers import joined
+from xz_magics.characters import whole
 from xz_magics.providers.wire import count, string
 from xz_magics.records import Finish, ToolCall
 
@@ -82,7 +82,7 @@ class Calls:
 
 
 def _arguments(call: _Call) -> str:
-    text = joined(call.pieces)
+    text = whole("".join(call.pieces))
     return text if text.strip() else call.whole or "{}"
 
 

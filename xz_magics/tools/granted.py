@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
+from xz_magics.characters import whole
 from xz_magics.keys import shown
 from xz_magics.records import ToolCall, ToolSpec
 from xz_magics.schemas import SchemaError
@@ -15,7 +16,7 @@ from xz_magics.tools import Context, Tool, ToolError
 from xz_magics.tools.function import in_thread
 from xz_magics.tools.registry import Registry
 from xz_magics.tools.rights import Rights
-from xz_magics.tools.texts import capped, error_text, read_arguments, result_text, whole_characters
+from xz_magics.tools.texts import capped, error_text, read_arguments, result_text
 
 GRACE_S = 1.0
 SMALL_CHARACTERS = 100_000
@@ -152,7 +153,7 @@ class Granted:
         return cast("Result", await in_thread(partial(self.given, value), f"result of {tool.name}"))
 
     def _finished(self, text: str) -> str:
-        return capped(self._redact(whole_characters(text)))
+        return capped(self._redact(whole(text)))
 
 
 def _spec(tool: Tool, context: Context) -> ToolSpec:

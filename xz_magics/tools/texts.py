@@ -74,11 +74,6 @@ def error_text(error: BaseException) -> str:
     return f"{told}\ncall it with other arguments, or go on without it"
 
 
-def whole_characters(text: str) -> str:
-    """Without halves of characters (lone surrogates), which no request can carry."""
-    return HALF.sub("\ufffd", text)
-
-
 def capped(text: str) -> str:
     """At most MOST_RESULT_BYTES of UTF-8: the head and the tail, and between them how much is left out."""
     raw = text.encode()
