@@ -14,7 +14,7 @@ from strategies import task
 
 import xz_magics
 from xz_magics import api, errors, records, specs
-from xz_magics.api import launching, run, run_arguments, run_sync
+from xz_magics.api import preparing, run, run_arguments, run_sync
 from xz_magics.api.granting import Granting
 from xz_magics.config import Settings, changed
 from xz_magics.errors import ConfigError, ModelError, NestingError, RunInterrupted, RunStopped, SpecError, XzMagicsError
@@ -45,7 +45,7 @@ def session(monkeypatch, tmp_path):
     (tmp_path / "config.yaml").write_text(SCRIPTS)
     fresh = Session()
     monkeypatch.setattr("xz_magics.session.session", fresh)
-    for part in ("api", "api.launching", "api.granting"):
+    for part in ("api", "api.launching", "api.preparing", "api.granting"):
         monkeypatch.setattr(f"xz_magics.{part}.session", fresh)
     return fresh
 
@@ -165,8 +165,8 @@ def test_an_unpriced_model_under_a_limit_of_cost_is_refused_wherever_the_limit_s
 
 
 def test_without_a_model_it_is_the_embedded_one_where_that_is_installed():
-    assert launching._settled(Settings(), retries=None, stream=None).model == ("local" if installed() else None)
-    assert launching._settled(Settings(model="openai:m"), retries=None, stream=None).model == "openai:m"
+    assert preparing._settled(Settings(), retries=None, stream=None).model == ("local" if installed() else None)
+    assert preparing._settled(Settings(model="openai:m"), retries=None, stream=None).model == "openai:m"
 
 
 # Settings, options and limits
@@ -493,6 +493,7 @@ RECORDS = [
     task("a", params={"a": 1}),
     records.Turn(number=1, attempts=1, max_tokens=1, started_at=None, duration_s=None),
     Outcome(index=0, label="a", status="done", model="m", max_tokens=1),
+    records.Span(kind="call", started_at=1.0, ended_at=2.0),
     records.LimitUse(level="run", name="max_executions", limit=1, used=0, reserved=0),
 ]
 

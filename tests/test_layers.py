@@ -18,6 +18,7 @@ FLOORS = [
     {"plan", "agent", "executors", "outcomes", "observers"},
     {"engine", "views"},
     {"results"},
+    {"runs"},
     {"session"},
     {"api", "background"},
     {"magics"},

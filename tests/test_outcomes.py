@@ -28,7 +28,7 @@ from xz_magics.events import (
 )
 from xz_magics.outcomes import Outcomes
 from xz_magics.providers.scripted import Step
-from xz_magics.records import STATUSES, Message, Outcome, Quota, ToolCall, Turn
+from xz_magics.records import STATUSES, Message, Outcome, Quota, Span, ToolCall, Turn
 
 STARTED = RunStarted(tasks=1, max_concurrent=5, quota=Quota())
 TURN = Turn(number=1, attempts=2, max_tokens=100, started_at=3.0, duration_s=1.0, input_tokens=5, output_tokens=7)
@@ -208,6 +208,11 @@ def test_an_outcome_holds_all_that_is_known_of_its_task():
             messages=messages,
             tree_tokens=12,
             tree_cost_usd=0.5,
+            spans=(
+                Span(kind="queued", started_at=101.5, ended_at=102.0),
+                Span(kind="call", started_at=103.0, ended_at=104.0),
+                Span(kind="queued", started_at=104.0, ended_at=105.0),
+            ),
         )
     ]
     assert all(getattr(outcomes.all()[0], field.name) is not None for field in fields(Outcome))
@@ -302,7 +307,78 @@ def test_rows_stand_in_the_order_planned_however_they_end():
     )
 
     assert [outcome.label for outcome in outcomes.roots()] == ["b", "c"]
-    assert outcomes.changed == {"b", "c"}
+    assert outcomes.changed == {"a", "b", "c"}
+    outcomes.changed.clear()
+    outcomes(Stamped(run="r", number=9, at=200.0, event=TaskStarted(label="a", queued_s=1.0)))
+    assert outcomes.changed == {"a"}
+
+
+def spans_of(*events):
+    outcomes = folded(TaskPlanned(task=task("a")), TaskStarted(label="a", queued_s=0.0), *events)
+    assert outcomes.requests == 0
+    return [(span.kind, span.name, span.started_at - 100, span.ended_at - 100) for span in outcomes.all()[0].spans]
+
+
+def test_a_retry_and_a_pause_of_the_account_are_told_apart_from_the_calls_around_them():
+    retry = {"label": "a", "turn": 1, "delay_s": 1.0, "error": "e"}
+    assert spans_of(
+        RequestSent(label="a", turn=1, attempt=1),
+        RetryScheduled(attempt=1, error_type="rate_limited", **retry),
+        RequestSent(label="a", turn=1, attempt=2),
+        RetryScheduled(attempt=2, error_type="network", **retry),
+        RequestSent(label="a", turn=1, attempt=3),
+        TurnEnded(label="a", turn=TURN),
+        TaskEnded(label="a", status="done"),
+    ) == [
+        ("call", "", 2, 3),
+        ("rate_limited", "", 3, 4),
+        ("call", "", 4, 5),
+        ("retry", "", 5, 6),
+        ("call", "", 6, 7),
+        ("queued", "", 7, 8),
+    ]
+
+
+def test_tools_children_and_what_a_stop_cut_off_have_their_spans():
+    calls = [ToolCall(id=name, name=name, arguments="{}") for name in ("search", "subagent", "slow")]
+    assert spans_of(
+        RequestSent(label="a", turn=1, attempt=1),
+        TurnEnded(label="a", turn=TURN),
+        *(ToolCalled(label="a", turn=1, call=call) for call in calls),
+        ToolAnswered(label="a", turn=1, call_id="search", tool="search", duration_s=1.0),
+        ToolAnswered(label="a", turn=1, call_id="subagent", tool="subagent", duration_s=1.0),
+        TaskEnded(label="a", status="cancelled"),
+    ) == [
+        ("call", "", 2, 3),
+        ("tool", "search", 4, 7),
+        ("children", "subagent", 5, 8),
+        ("tool", "slow", 6, 9),
+    ]
+
+
+def test_a_request_is_under_way_from_its_sending_to_its_answer_or_the_end_of_its_task():
+    sent = [
+        TaskPlanned(task=task("a")),
+        TaskStarted(label="a", queued_s=0.0),
+        RequestSent(label="a", turn=1, attempt=1),
+    ]
+
+    assert folded(*sent).requests == 1
+    assert folded(*sent, TaskEnded(label="a", status="cancelled")).requests == 0
+
+
+def test_a_pause_that_is_prolonged_is_one_and_accounts_pause_apart():
+    outcomes = folded(
+        AccountPaused(account="x", delay_s=5.0),
+        AccountPaused(account="x", delay_s=9.0),
+        AccountPaused(account="y", delay_s=1.0),
+    )
+
+    assert [(pause.name, pause.started_at, pause.ended_at) for pause in outcomes.pauses] == [
+        ("x", 100.0, 110.0),
+        ("y", 102.0, 103.0),
+    ]
+    assert outcomes.resumes_at == 110.0
 
 
 async def test_a_run_that_is_read_again_has_the_same_outcomes():

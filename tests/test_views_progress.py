@@ -9,6 +9,7 @@ from xz_magics.events import Noted, RunStarted, Stamped, TaskEnded, TaskPlanned,
 from xz_magics.outcomes import Outcomes
 from xz_magics.records import Quota, Turn
 from xz_magics.views.progress import TerminalView, progress_line
+from xz_magics.views.watched import Watched
 
 STARTED = RunStarted(tasks=2, max_concurrent=5, quota=Quota())
 TASKS = (STARTED, TaskPlanned(task=task("a")), TaskPlanned(task=task("b")), TaskStarted(label="a", queued_s=0.0))
@@ -55,8 +56,11 @@ def test_a_line_that_is_longer_than_the_terminal_is_cut_so_that_it_can_be_drawn_
     monkeypatch.setenv("COLUMNS", "40")
     view = TerminalView()
 
-    view.draw(folded(Noted(text="x" * 100)))
-    view.draw(folded(Noted(text="short")))
+    outcomes = folded(Noted(text="x" * 100))
+    view.attach(Watched(run_id="r", outcomes=outcomes, uses=list, stop=lambda: None, cancel=lambda _: None))
+    view.draw()
+    outcomes.note = "short"
+    view.draw()
     view.end(None)
 
     drawn = terminal.getvalue().split("\r")

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from xz_magics.tools.function import ToolDecorator
     from xz_magics.tools.registry import Toolbox
 
+    def current() -> Results: ...
+
     last: Results | None
     quota: Tracker
     tool: ToolDecorator
@@ -53,6 +55,7 @@ __all__ = [
     "Turn",
     "Usage",
     "XzMagicsError",
+    "current",
     "last",
     "quota",
     "run",
@@ -61,7 +64,7 @@ __all__ = [
     "toolbox",
 ]
 
-_OF_THE_SESSION = ("last", "quota", "tool", "toolbox")
+_OF_THE_SESSION = ("current", "last", "quota", "tool", "toolbox")
 _HOMES = {"run": "api", "run_sync": "api", "Results": "results", "Tool": "tools", "ToolError": "tools"}
 _HOMES |= dict.fromkeys(_OF_THE_SESSION, "session")
 _HOMES |= dict.fromkeys(("Outcome", "Quota", "Task", "Turn", "Usage"), "records")
@@ -82,8 +85,8 @@ def unload_ipython_extension(shell: Any) -> None:
 def __getattr__(name: str) -> Any:
     """Each public name is imported at first use, so that loading the extension costs next to nothing.
 
-    `last` are the Results of the latest run, None before it; `quota` is the session's tracker; `@tool` makes a function
-    a tool, and `toolbox` holds all tools.
+    `last` are the Results of the latest run, None before it; `current()` those of the latest that is under way; `quota`
+    is the session's tracker; `@tool` makes a function a tool, and `toolbox` holds all tools.
     """
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -81,7 +81,7 @@ class SubagentMagics(Magics):
 
         if options.out is not None:
             self.shell.user_ns.pop(options.out, None)
-        return launch(cell, guard, names=self.shell.user_ns, show=True, **options.arguments)
+        return launch(cell, guard, show=True, names=self.shell.user_ns, **options.arguments)
 
     def _keep(self, options: CellOptions, results: Any) -> Any:
         """Binds the name that was asked for, then ends the cell as the run and the options want it."""

@@ -194,12 +194,30 @@ class Turn:
         return known_sum((self.input_tokens, self.output_tokens))
 
 
+SpanKind = Literal["queued", "call", "retry", "rate_limited", "tool", "children"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """What a subagent did for a while; times in seconds since the epoch.
+
+    queued: it waits for its slot, for room or for its pace; call: a request is under way; retry and rate_limited: a
+    pause before the next attempt; tool: a tool called `name` works; children: those it delegated to work.
+    """
+
+    kind: SpanKind
+    started_at: float
+    ended_at: float
+    name: str = ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """How one task ended. Times in seconds, `started_at` in seconds since the epoch (UTC); None is unknown.
 
     `output` is what the task answered, in part where the status says so; `work` is the text before a summary.
-    Tokens and cost are its own; `tree_tokens` and `tree_cost_usd` include what it delegated, at every depth.
+    Tokens and cost are its own; `tree_tokens` and `tree_cost_usd` include what it delegated, at every depth. `spans`
+    tell what it did when, in the order in which each ended.
     """
 
     index: int
@@ -222,6 +240,7 @@ class Outcome:
     messages: tuple[Message, ...] = ()
     tree_tokens: int | None = None
     tree_cost_usd: float | None = None
+    spans: tuple[Span, ...] = ()
 
     @property
     def success(self) -> bool:

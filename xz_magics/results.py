@@ -37,6 +37,7 @@ class Results:
     ) -> None:
         self.run_id = run_id
         self._warnings = warnings
+        self.running = True
         self.interrupted = False
         self.shown_in_cell: int | None = None
         self._outcomes = outcomes

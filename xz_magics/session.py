@@ -10,6 +10,7 @@ from xz_magics.metrics import Metrics
 from xz_magics.providers.local import LocalModel
 from xz_magics.quotas import Tracker
 from xz_magics.results import Results
+from xz_magics.runs import Runs
 from xz_magics.tools.function import ToolDecorator
 from xz_magics.tools.registry import Toolbox
 
@@ -18,11 +19,16 @@ class Session:
     """One for a kernel. What costs time, or may fail, is made at first use."""
 
     def __init__(self) -> None:
+        self.runs = Runs()
         self.last: Results | None = None
         self.last_tracker: Tracker | None = None
         self.metrics = Metrics()
         self.guards = Guards()
         self.kernel_loop: asyncio.AbstractEventLoop | None = None
+
+    def current(self) -> Results:
+        """The Results of the latest run that is under way. Raises XzMagicsError where there is none."""
+        return self.runs.current()
 
     @property
     def settings(self) -> Settings:

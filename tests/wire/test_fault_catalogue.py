@@ -915,7 +915,7 @@ def session(monkeypatch):
         monkeypatch.delenv(name.upper(), raising=False)
     monkeypatch.setenv("XZ_MAGICS_CONFIG", "/dev/null")
     fresh = Session()
-    for part in ("session", "api", "api.launching", "api.granting"):
+    for part in ("session", "api", "api.launching", "api.preparing", "api.granting"):
         monkeypatch.setattr(f"xz_magics.{part}.session", fresh)
     return fresh
 

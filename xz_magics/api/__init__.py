@@ -7,7 +7,8 @@ from os import PathLike
 from typing import Any
 
 from xz_magics.api.granting import Tools
-from xz_magics.api.launching import Work, launch
+from xz_magics.api.launching import launch
+from xz_magics.api.preparing import Work
 from xz_magics.errors import NestingError, RunInterrupted, RunStopped
 from xz_magics.events import Observer
 from xz_magics.records import Outcome, Quota

@@ -55,6 +55,11 @@ class Granting:
                 why, _, mend = told.partition("\n")
                 raise SpecError(f"task {task.label!r} may use {name!r}, but {why}", mend)
 
+    def on_kernel(self, tasks: Sequence[Task]) -> tuple[str, ...]:
+        """The names of those granted that work on the kernel's own loop."""
+        names = dict.fromkeys(grant.name for task in tasks for grant in Rights.of(task.allowed_tools))
+        return tuple(name for name in names if self.registry[name].on_kernel)
+
     def grant(self, keys: Iterable[str]) -> Callable[[Rights], Granted]:
         """What some rights come to in this run, whose tools share one cache. The keys go into no result."""
         cache = Cache(time.monotonic)

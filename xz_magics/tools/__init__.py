@@ -29,7 +29,8 @@ class Tool:
 
     Times in seconds. `params` None: its grant takes no words; else what they mean, and `fault_of` tells what is wrong
     with some. `delegates`: its call starts subagents, which the engine does without its `run`. `missing` tells why it
-    cannot work on this machine, over that workspace, and the mend in a second line; None: it can.
+    cannot work on this machine, over that workspace, and the mend in a second line; None: it can. `on_kernel`: it works
+    on the kernel's own loop, wherever the run is.
     """
 
     name: str
@@ -42,4 +43,5 @@ class Tool:
     params: str | None = None
     fault_of: Callable[[frozenset[str]], str | None] | None = None
     delegates: bool = False
+    on_kernel: bool = False
     missing: Callable[[Path], str | None] | None = None

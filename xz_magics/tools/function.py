@@ -74,6 +74,7 @@ def tool_of(
         params=params,
         fault_of=fault_of,
         missing=missing,
+        on_kernel=on == "kernel",
     )
 
 

@@ -1,33 +1,52 @@
 """Which live view fits the place where the run was started."""
 
-from collections.abc import Callable
 from typing import Protocol
 
-from xz_magics.outcomes import Outcomes
+from xz_magics.errors import XzMagicsError
 from xz_magics.views.progress import Finished, TerminalView
+from xz_magics.views.watched import Watched
 from xz_magics.views.widget import NotebookView, in_kernel
+
+__all__ = ["NoView", "View", "Watched", "view_here"]
 
 
 class View(Protocol):
-    """Draws the outcomes, at most ten times a second; it never sees an event."""
+    """Draws a run, at most ten times a second; it never sees an event.
 
-    def draw(self, outcomes: Outcomes) -> None: ...
+    It is made where the cell runs; all else is called on the loop of the run, which may be another thread's.
+    """
+
+    def attach(self, watched: Watched) -> None:
+        """The run that is to be drawn; called once, before anything else."""
+        ...
+
+    def draw(self) -> None: ...
 
     def end(self, finished: Finished | None) -> int | None:
         """Gives way to the finished form, or with None to nothing. Returns the cell in which it is shown, if any."""
+        ...
+
+    def fail(self, error: XzMagicsError) -> None:
+        """The run could not begin. Where the cell shows the error itself, the view gives way to nothing."""
         ...
 
 
 class NoView:
     """Where nobody asked for a view."""
 
-    def draw(self, outcomes: Outcomes) -> None:
+    def attach(self, watched: Watched) -> None:
+        """Nothing is watched."""
+
+    def draw(self) -> None:
         """Nothing is drawn."""
 
     def end(self, finished: Finished | None) -> None:
         """Nothing is shown."""
 
+    def fail(self, error: XzMagicsError) -> None:
+        """Nothing is shown."""
 
-def view_here(stop: Callable[[], None]) -> View:
-    """A widget in a kernel, a line elsewhere; `stop` is what its Stop button does."""
-    return NotebookView(stop) if in_kernel() else TerminalView()
+
+def view_here() -> View:
+    """A widget in a kernel, a line elsewhere."""
+    return NotebookView() if in_kernel() else TerminalView()

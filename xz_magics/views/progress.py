@@ -5,8 +5,10 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 
+from xz_magics.errors import XzMagicsError
 from xz_magics.outcomes import Outcomes, State
 from xz_magics.records import STATUSES
+from xz_magics.views.watched import Watched
 from xz_magics.views.wording import dollars_words, seconds_words
 
 Finished = Callable[[], Mapping[str, str]]
@@ -48,10 +50,14 @@ class TerminalView:
     def __init__(self) -> None:
         self._live = sys.stderr.isatty()
         self._width = 0
+        self._watched: Watched | None = None
 
-    def draw(self, outcomes: Outcomes) -> None:
-        if self._live:
-            self._write(progress_line(outcomes))
+    def attach(self, watched: Watched) -> None:
+        self._watched = watched
+
+    def draw(self) -> None:
+        if self._live and self._watched is not None:
+            self._write(progress_line(self._watched.outcomes))
 
     def end(self, finished: Finished | None) -> int | None:
         """The result is left to the cell's value to show; None: it has not been shown here."""
@@ -61,6 +67,10 @@ class TerminalView:
             sys.stderr.write("\r")
             sys.stderr.flush()
         return None
+
+    def fail(self, error: XzMagicsError) -> None:
+        del error
+        self.end(None)
 
     def _write(self, line: str) -> None:
         """A line that the terminal wraps could not be drawn over."""

@@ -2,12 +2,12 @@
 
 import sys
 import threading
-from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-from xz_magics.outcomes import Outcomes
+from xz_magics.errors import XzMagicsError
 from xz_magics.views.progress import Finished, progress_line
+from xz_magics.views.watched import Watched
 
 
 def in_kernel() -> bool:
@@ -25,19 +25,26 @@ def current_cell() -> int | None:
 class NotebookView:
     """Shown when the run starts; `draw` is called often and sends only what changed."""
 
-    def __init__(self, stop: Callable[[], None]) -> None:
+    def __init__(self) -> None:
         from IPython.display import display
         from ipywidgets import Button, HBox, IntProgress, Label
 
         self._bar = IntProgress(value=0, max=1, layout={"width": "12em"})
         self._line = Label(value="starting", layout={"flex": "1 1 auto"})
         self._button = Button(description="Stop", icon="stop", tooltip="Stops this run; answers that came are kept")
-        self._button.on_click(lambda _: stop())
         self._box = HBox([self._bar, self._line, self._button], layout={"align_items": "center"})
         self._handle: Any = display(self._box, display_id=True)
+        self._watched: Watched | None = None
         threading.Thread(target=_load_what_draws_the_end, daemon=True).start()
 
-    def draw(self, outcomes: Outcomes) -> None:
+    def attach(self, watched: Watched) -> None:
+        self._watched = watched
+        self._button.on_click(lambda _: watched.stop())
+
+    def draw(self) -> None:
+        if self._watched is None:
+            return
+        outcomes = self._watched.outcomes
         self._bar.max = max(1, len(outcomes.written))
         self._bar.value = outcomes.ended
         self._line.value = progress_line(outcomes)
@@ -51,6 +58,10 @@ class NotebookView:
             part.layout.close()
             part.close()
         return current_cell()
+
+    def fail(self, error: XzMagicsError) -> None:
+        del error
+        self.end(None)
 
 
 def _load_what_draws_the_end() -> None:

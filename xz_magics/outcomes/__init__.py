@@ -1,9 +1,7 @@
 """The fold of events into the state of each task: live, final and re-read runs alike."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Mapping
 
 from xz_magics.events import (
     AccountPaused,
@@ -21,95 +19,26 @@ from xz_magics.events import (
     ToolCalled,
     TurnEnded,
 )
-from xz_magics.records import STATUSES, Outcome, Status, Task, Turn, known_sum
+from xz_magics.outcomes.rows import Progress, Row, State
+from xz_magics.records import STATUSES, Outcome, Span, SpanKind, known_sum
+from xz_magics.tools.delegating import PARALLEL_SUBAGENT, SUBAGENT
 
-State = Literal["waiting", "running"] | Status
+__all__ = ["Outcomes", "Progress", "Row", "State"]
+
 TaskEvent = (
     TaskStarted | RequestSent | TextReceived | RetryScheduled | TurnEnded | ToolCalled | ToolAnswered | TaskEnded
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
-    """A task that has not ended, as it stands now: `output` is what its present turn has answered so far.
-
-    `note` says what it does meanwhile, such as "calls read_file". Tokens and cost are those of the turns that ended.
-    """
-
-    label: str
-    status: State
-    model: str
-    output: str | None
-    note: str
-    parent: str | None
-    depth: int
-    turns: tuple[Turn, ...]
-    started_at: float | None
-
-    @property
-    def success(self) -> bool:
-        return False
-
-    @property
-    def total_tokens(self) -> int | None:
-        return known_sum(turn.total_tokens for turn in self.turns)
-
-    @property
-    def cost_usd(self) -> float | None:
-        return known_sum(turn.cost_usd for turn in self.turns)
-
-
-@dataclass(slots=True)
-class Row:
-    """One task as it goes. `state` is "waiting" or "running", then its status.
-
-    `calls` are the names of the tools that it waits for, by the call's id; `children` what it delegated.
-    """
-
-    task: Task
-    parent: str | None
-    depth: int
-    state: State = "waiting"
-    parts: list[str] = field(default_factory=list)
-    turns: list[Turn] = field(default_factory=list)
-    calls: dict[str, str] = field(default_factory=dict)
-    children: list["Row"] = field(default_factory=list)
-    spawn_s: float | None = None
-    started: bool = False
-    started_at: float | None = None
-    note: str = ""
-    outcome: Outcome | None = None
-
-    @property
-    def text(self) -> str:
-        """What the present turn has answered so far."""
-        return "".join(self.parts)
-
-    def progress(self) -> Progress:
-        return Progress(
-            label=self.task.label,
-            status=self.state,
-            model=self.task.model,
-            output=self.text or None,
-            note=self.note,
-            parent=self.parent,
-            depth=self.depth,
-            turns=tuple(self.turns),
-            started_at=self.started_at,
-        )
-
-    def with_nested(self) -> "Iterator[Row]":
-        """This row, then each child with its own, in the order planned."""
-        yield self
-        for child in self.children:
-            yield from child.with_nested()
+PAUSES: tuple[SpanKind, ...] = ("queued", "retry", "rate_limited")
+DELEGATING = frozenset({SUBAGENT.name, PARALLEL_SUBAGENT.name})
 
 
 class Outcomes:
     """Called with each stamped event, in order. It may be read from other threads meanwhile.
 
     `rows` holds every subagent by label, `written` the tasks as written, in their order. `counts` and `ended` speak of
-    these, `nested` of the subagents that they led to, `tokens` and `cost_usd` of all.
+    these, `nested` of the subagents that they led to, `tokens`, `cost_usd` and `requests` (those under way) of all.
+    `changed` holds the labels of rows that a view has not drawn since; the view empties it. `pauses` are the times in
+    which an account was closed by a 429, `name` being the account.
     """
 
     def __init__(self) -> None:
@@ -121,11 +50,12 @@ class Outcomes:
         self.started_at: float | None = None
         self.duration_s: float | None = None
         self.stop_reason: str | None = None
-        self.resumes_at: float | None = None
+        self.pauses: list[Span] = []
         self.tool_faults: Counter[str] = Counter()
         self.note = "starting"
         self.tokens = 0
         self.cost_usd = 0.0
+        self.requests = 0
 
     def __call__(self, stamped: Stamped) -> None:
         match stamped.event:
@@ -135,8 +65,8 @@ class Outcomes:
                 self.started_at, self.note = stamped.at, ""
             case TaskPlanned(task=task, parent=parent, depth=depth):
                 self._plan(Row(task=task, parent=parent, depth=depth))
-            case AccountPaused(delay_s=delay_s):
-                self.resumes_at = max(self.resumes_at or 0.0, stamped.at + delay_s)
+            case AccountPaused(account=account, delay_s=delay_s):
+                self._pause(account, stamped.at, stamped.at + delay_s)
             case RunEnded(duration_s=duration_s, reason=reason):
                 self.duration_s, self.stop_reason = duration_s, reason
             case event:
@@ -159,40 +89,71 @@ class Outcomes:
     def ended(self) -> int:
         return sum(self.counts[status] for status in STATUSES)
 
+    @property
+    def resumes_at(self) -> float | None:
+        """When the last of the pauses after a 429 ends or ended; in seconds since the epoch."""
+        return max((pause.ended_at for pause in self.pauses), default=None)
+
+    def _pause(self, account: str, at: float, until: float) -> None:
+        """A pause that is prolonged stays one pause."""
+        for place, known in enumerate(self.pauses):
+            if known.name == account and known.ended_at >= at:
+                at, until = known.started_at, max(until, known.ended_at)
+                del self.pauses[place]
+                break
+        self.pauses.append(Span(kind="rate_limited", started_at=at, ended_at=until, name=account))
+
     def _plan(self, row: Row) -> None:
         siblings = self.written if row.parent is None else self.rows[row.parent].children
         self.rows[row.task.label] = row
         siblings.append(row)
+        self.changed.add(row.task.label)
         self._counts(row)["waiting"] += 1
 
     def _update(self, row: Row, event: TaskEvent, at: float) -> None:  # noqa: C901 - one case per event is plainest
         match event:
-            case TaskStarted():
+            case TaskStarted(queued_s=queued_s):
                 self._move(row, "running")
                 row.started = True
+                row.since["queued"] = at - queued_s
+                row.close("queued", at)
             case RequestSent(spawn_s=spawn_s):
                 row.parts.clear()
                 row.note = ""
+                self.requests += 1
+                for kind in PAUSES:
+                    row.close(kind, at)
+                row.since["call"] = at
                 if row.started_at is None:
                     row.started_at, row.spawn_s = at, spawn_s
             case TextReceived(text=text):
                 row.parts.append(text)
             case RetryScheduled(error_type=error_type, delay_s=delay_s):
+                self._end_request(row, at)
+                row.since["rate_limited" if error_type == "rate_limited" else "retry"] = at
                 row.note = f"{error_type}: tries again in {delay_s:.1f} s"
             case TurnEnded(turn=turn):
+                self._end_request(row, at)
+                row.since["queued"] = at
                 row.turns.append(turn)
                 self.tokens += turn.total_tokens or 0
                 self.cost_usd += turn.cost_usd or 0.0
             case ToolCalled(call=call):
                 row.calls[call.id] = call.name
+                row.since.pop("queued", None)
+                row.since[f"call {call.id}"] = at
                 row.note = _calling(row.calls)
             case ToolAnswered(call_id=call_id, tool=tool, error=error):
                 if error:
                     self.tool_faults[tool] += 1
                 row.calls.pop(call_id, None)
+                row.close(_kind(tool), at, key=f"call {call_id}", name=tool)
+                if not row.calls:
+                    row.since["queued"] = at
                 row.note = _calling(row.calls)
             case TaskEnded():
-                self._end(row, event)
+                self._end_request(row, at)
+                self._end(row, event, at)
 
     def _move(self, row: Row, state: State) -> None:
         self._counts(row)[row.state] -= 1
@@ -202,8 +163,19 @@ class Outcomes:
     def _counts(self, row: Row) -> Counter[State]:
         return self.counts if row.parent is None else self.nested
 
-    def _end(self, row: Row, ended: TaskEnded) -> None:
+    def _end_request(self, row: Row, at: float) -> None:
+        if "call" in row.since:
+            self.requests -= 1
+            row.close("call", at)
+
+    def _end(self, row: Row, ended: TaskEnded, at: float) -> None:
         """Children end before their parent, so the sums over its tree are complete."""
+        if not row.started:
+            row.since["queued"] = at - (ended.queued_s or 0.0)
+        for kind in PAUSES:
+            row.close(kind, at)
+        for call_id, tool in row.calls.items():
+            row.close(_kind(tool), at, key=f"call {call_id}", name=tool)
         children = [child.outcome for child in row.children if child.outcome is not None]
         tokens = [turn.total_tokens for turn in row.turns] + [child.tree_tokens for child in children]
         costs = [turn.cost_usd for turn in row.turns] + [child.tree_cost_usd for child in children]
@@ -228,11 +200,18 @@ class Outcomes:
             messages=ended.messages,
             tree_tokens=known_sum(tokens),
             tree_cost_usd=known_sum(costs),
+            spans=tuple(row.spans),
         )
         self._move(row, ended.status)
         row.parts.clear()
         row.calls.clear()
+        row.since.clear()
+        row.spans.clear()
         row.note = ""
+
+
+def _kind(tool: str) -> SpanKind:
+    return "children" if tool in DELEGATING else "tool"
 
 
 def _calling(calls: Mapping[str, str]) -> str:
