@@ -105,7 +105,8 @@ class _Child:
 
     @property
     def runs(self) -> bool:
-        return self._process.poll() is None
+        """A process of many threads is deaf some time before it is dead: the end of its log tells first."""
+        return self._reader.is_alive() and self._process.poll() is None
 
     def address(self, timeout_s: float, stop: threading.Event) -> Address:
         end_at = time.monotonic() + timeout_s
