@@ -40,3 +40,4 @@ class CountingServer:
     def close(self):
         self.process.kill()
         self.process.wait()
+        self.process.stdout.close()

@@ -19,7 +19,7 @@ from xz_magics.api.granting import Granting
 from xz_magics.config import Settings, changed
 from xz_magics.errors import ConfigError, ModelError, NestingError, RunInterrupted, RunStopped, SpecError, XzMagicsError
 from xz_magics.events import RequestSent, RunEnded, RunStarted, TaskEnded, TextReceived
-from xz_magics.options import _cell_parser
+from xz_magics.options import cell_parser
 from xz_magics.providers.local import installed
 from xz_magics.records import Outcome, Quota, Usage
 from xz_magics.session import Session
@@ -150,6 +150,19 @@ def test_a_configuration_that_is_wrong_is_told_at_the_first_run(tmp_path):
 
     with pytest.raises(ConfigError, match="unknown key 'agents'"):
         run_sync(["a"])
+
+
+def test_asyncio_that_nest_asyncio_has_broken_is_refused(monkeypatch):
+    monkeypatch.setattr(asyncio, "_nest_patched", True, raising=False)
+    monkeypatch.delattr(asyncio, "_nest_asyncio2", raising=False)
+
+    with pytest.raises(NestingError, match=r"nest_asyncio\.apply") as caught:
+        preparing.check_asyncio((3, 14))
+
+    assert "nest_asyncio2.apply()" in caught.value.hint
+    preparing.check_asyncio((3, 13))
+    monkeypatch.setattr(asyncio, "_nest_asyncio2", True, raising=False)
+    preparing.check_asyncio((3, 14))
 
 
 @pytest.mark.parametrize("where", ["run", "session"])
@@ -334,10 +347,13 @@ def test_metrics_are_kept_for_the_run_and_for_the_session(session):
     assert session.metrics.spawns().spawns == 2
 
 
-def test_shown_in_a_script_it_draws_nothing_where_there_is_no_terminal(capsys):
+def test_shown_in_a_script_it_writes_plain_lines_where_there_is_no_terminal(capsys):
     run_sync(["a"], model="scripted:ten", show=True)
 
-    assert capsys.readouterr() == ("", "")
+    written, told = capsys.readouterr()
+    assert written == ""
+    assert told.splitlines()[-1].startswith("1 of 1 · 10 tokens")
+    assert "\r" not in told
 
 
 # Stop
@@ -418,12 +434,12 @@ def test_a_loop_that_cannot_be_entered_twice_is_told_before_it_is_patched():
 # What the package shows
 
 
-ONLY_CELL = {"out", "check", "help"}
+ONLY_CELL = {"out", "check", "background", "help"}
 ONLY_RUN = {"work", "names", "observers", "on_result", "show", "quota", "params", "tools"}
 
 
 def test_each_option_of_a_cell_is_an_argument_of_run_and_the_reverse():
-    options = {action.dest for action in _cell_parser()._actions}
+    options = {action.dest for action in cell_parser()._actions}
     arguments = set(run_arguments.parameters)
 
     assert options - arguments == ONLY_CELL
@@ -432,7 +448,7 @@ def test_each_option_of_a_cell_is_an_argument_of_run_and_the_reverse():
 
 
 def test_every_option_of_a_cell_has_a_word_of_help():
-    assert all(action.help for action in _cell_parser()._actions)
+    assert all(action.help for action in cell_parser()._actions)
 
 
 def test_every_public_name_is_there_and_known_to_completion():

@@ -3,10 +3,11 @@
 import io
 import math
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pandas as pd
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 
 from xz_magics import frames
 from xz_magics.metrics import Metrics
@@ -191,6 +192,7 @@ def test_a_summary_tells_nested_subagents_from_tasks_and_adds_up_both():
     assert summary.total_tokens == 80
 
 
+@settings(deadline=None)
 @given(st.text(st.characters()) | st.text(st.characters(categories=["Cs", "Cc"])))
 def test_whatever_a_model_writes_can_be_held_and_saved(text):
     call = ToolCall(id=text, name=text, arguments=text)
@@ -210,6 +212,7 @@ def test_a_lone_surrogate_becomes_a_replacement_character_and_the_rest_stays():
     assert frames.tasks_frame([replace(DONE, output="a\x00b\ud800c\U0001f600")]).output[0] == "a\x00b\ufffdc\U0001f600"
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(st.none() | st.floats(min_value=0, max_value=1e6) | st.just(math.nan), st.sampled_from(STATUSES))
@@ -301,3 +304,17 @@ def test_metrics_are_rows_by_series_and_spawns_are_one_row():
     assert spawns[["spawns", "success_rate", "min_s"]].to_numpy().tolist() == [[1, 1.0, 0.01]]
     assert spawns.p95_s.isna().all()
     assert dtypes(frames.metrics_frame(Metrics())) == dtypes(samples)
+
+
+def test_any_rows_become_a_table_with_the_dtypes_given_and_what_is_left_out_is_na():
+    started_at = datetime(2026, 1, 2, tzinfo=UTC)
+    types = {"name": STRING, "known": BOOLEAN, "count": INT, "started_at": frames.TIME}
+
+    frame = frames.table([{"name": "a\ud800", "count": 3}, {"known": True, "started_at": started_at, "more": 1}], types)
+
+    assert dtypes(frame) == types
+    assert frame["name"].tolist() == ["a\ufffd", pd.NA]
+    assert frame["count"].tolist() == [3, pd.NA]
+    assert frame["known"].tolist() == [pd.NA, True]
+    assert frame["started_at"].tolist() == [pd.NaT, pd.Timestamp(started_at)]
+    assert dtypes(frames.table([], types)) == types

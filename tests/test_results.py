@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from strategies import Ran, answering, task
 
-from xz_magics.errors import TasksFailed
+from xz_magics.errors import SpecError, TasksFailed
 from xz_magics.events import RunEnded, RunStarted, Stamped, TaskEnded, TaskPlanned, TurnEnded
 from xz_magics.metrics import Metrics
 from xz_magics.outcomes import Outcomes
@@ -76,7 +76,25 @@ async def test_histograms_count_every_task_whatever_became_of_it():
 
     for histogram in (results.duration_histogram(), results.token_histogram()):
         assert histogram["total"].sum() == len(results) == 4
-    assert results.plot().axes
+
+
+async def test_pictures_tell_statuses_or_models_apart_and_who_ran_when():
+    results = await results_with(Step(answer="yes", latency_s=0.02), Step(status=400))
+
+    for drawn, named in ((results.plot(), {"done", "failed"}), (results.plot(by="model"), {"m"})):
+        (legend,) = drawn.legends
+        assert {text.get_text() for text in legend.get_texts()} == named
+    assert results.timeline().axes
+    with pytest.raises(SpecError, match="cannot be told apart by 'colour'"):
+        results.plot(by="colour")
+
+
+async def test_the_page_tells_of_the_pauses_that_rate_limits_made():
+    steps = [Step(status=429, retry_after_s=0.05), "yes"]
+    ran = Ran([task(model="m")], {"m": answering(*steps)}, max_concurrent=1)
+    await ran.to_the_end()
+
+    assert "Rate limits paused the account once." in results_of(ran)._repr_html_()
 
 
 async def test_json_counts_whatever_is_not_done_as_failed():

@@ -1,5 +1,8 @@
 """The runs of a kernel: found by their id, kept while they go on, and a few after it."""
 
+import sys
+import threading
+
 import pytest
 
 from xz_magics.errors import XzMagicsError
@@ -46,6 +49,32 @@ def test_of_those_that_ended_the_last_few_are_kept_and_all_that_go_on():
 
     assert [run.run_id for run in runs.all()] == ["going", *(f"r{at}" for at in range(3, KEPT + 3))]
     assert runs.running() == [going]
+
+
+def test_threads_may_add_and_look_at_the_same_time():
+    runs, faults = Runs(), []
+    usual_s = sys.getswitchinterval()
+
+    def work(name):
+        try:
+            for at in range(500):
+                runs.add(results(f"{name}-{at}"))
+                runs.running()
+                runs.drop(runs.all()[-1])
+        except Exception as error:
+            faults.append(error)
+
+    threads = [threading.Thread(target=work, args=[name]) for name in range(4)]
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(usual_s)
+
+    assert faults == []
 
 
 def test_a_run_is_found_by_the_beginning_of_its_id():

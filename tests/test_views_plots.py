@@ -1,4 +1,4 @@
-"""Outcomes as pictures."""
+"""Histograms as pictures, by status and by model, and how a picture becomes a PNG."""
 
 import io
 import math
@@ -10,18 +10,19 @@ import pytest
 from matplotlib.image import imread
 from nbclient import NotebookClient
 
+from xz_magics.errors import SpecError
 from xz_magics.records import STATUSES, Outcome, Turn
 from xz_magics.views.plots import histograms, png
 
 
-def outcomes(count, statuses=STATUSES, duration_s=None, tokens=None):
+def outcomes(count, statuses=STATUSES, duration_s=None, tokens=None, models=("scripted:$x",)):
     generator = random.Random(count)
     return [
         Outcome(
             index=index,
             label=f"$\\frac{{{index}",
             status=generator.choice(statuses),
-            model="scripted:$x",
+            model=models[index % len(models)],
             max_tokens=64,
             turns=(
                 Turn(
@@ -63,13 +64,63 @@ def test_counts_have_whole_numbers_at_their_axis(count):
         assert all(float(tick).is_integer() for tick in axes.get_yticks())
 
 
+def legend_of(picture):
+    (legend,) = picture.legends
+    return [words.get_text() for words in legend.get_texts()]
+
+
+def looks_of(patches):
+    return [(patch.get_facecolor(), patch.get_hatch()) for patch in patches]
+
+
 def test_the_legend_names_the_statuses_that_are_drawn_each_with_its_own_look():
     picture = histograms(outcomes(300))
 
-    (legend,) = picture.legends
-    assert [words.get_text() for words in legend.get_texts()] == [status.replace("_", " ") for status in STATUSES]
-    looks = {(patch.get_facecolor(), patch.get_hatch()) for patch in legend.get_patches()}
+    assert legend_of(picture) == [status.replace("_", " ") for status in STATUSES]
+    looks = set(looks_of(picture.legends[0].get_patches()))
     assert len(looks) == len({hatch for _, hatch in looks}) == len(STATUSES)
+
+
+def test_by_model_each_model_has_a_look_of_its_own_the_most_frequent_first():
+    picture = histograms(outcomes(60, models=("a:often", "b:rare", "a:often", "_c:$\\frac")), by="model")
+
+    assert legend_of(picture) == ["a:often", "_c:$\\frac", "b:rare"]
+    looks = looks_of(picture.legends[0].get_patches())
+    assert len({hatch for _, hatch in looks}) == len({colour for colour, _ in looks}) == 3
+    for axes in picture.axes:
+        assert heights(axes) == 60
+        tall = dict.fromkeys(looks, 0)
+        for bar, look in zip(axes.patches, looks_of(axes.patches), strict=True):
+            tall[look] += bar.get_height()
+        assert list(tall.values()) == [30, 15, 15]
+    assert not any(words.get_parse_math() for words in picture.legends[0].get_texts())
+    assert png(picture)
+
+
+def test_ten_models_are_told_apart_and_of_more_the_rarest_are_others():
+    names = [f"model-{number:02}" for number in range(13)]
+
+    ten = histograms(outcomes(10, models=names[:10]), by="model")
+    more = histograms(outcomes(13 * 5 + 9, models=names), by="model")
+
+    assert legend_of(ten) == names[:10]
+    assert len(set(looks_of(ten.legends[0].get_patches()))) == 10
+    assert legend_of(more) == [*names[:9], "4 others"]
+    assert [heights(axes) for axes in more.axes] == [13 * 5 + 9] * 2
+
+
+def test_a_long_model_name_keeps_both_its_ends():
+    picture = histograms(outcomes(2, models=("openai:gpt-" + "x" * 80 + "-2026-11-21", "local")), by="model")
+
+    _, shown = legend_of(picture)
+    assert len(shown) == 36
+    assert shown.startswith("openai:gpt-")
+    assert shown.endswith("-2026-11-21")
+
+
+def test_what_outcomes_cannot_be_told_apart_by_is_an_error_that_names_what_they_can():
+    with pytest.raises(SpecError, match=r"told apart by 'colour'\ntake by=\"status\" or by=\"model\""):
+        histograms(outcomes(3), by="colour")
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
@@ -95,6 +146,11 @@ def test_large_counts_of_tokens_are_written_out():
     picture = histograms(outcomes(5, tokens=1_234_567))
 
     assert {tick.get_text() for tick in picture.axes[1].get_xticklabels()} >= {"1,234,567", "1,234,568"}
+
+
+@pytest.mark.parametrize("by", ["status", "model"])
+def test_a_picture_of_thousands_is_small_in_bytes(by):
+    assert len(png(histograms(outcomes(3_000, models=[f"m{number}" for number in range(20)]), by=by))) < 40_000
 
 
 def test_the_background_is_transparent_and_the_ink_reads_on_white_and_on_black():

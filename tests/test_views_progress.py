@@ -3,9 +3,11 @@
 import io
 import sys
 
+import pytest
 from strategies import task
 
-from xz_magics.events import Noted, RunStarted, Stamped, TaskEnded, TaskPlanned, TaskStarted, TurnEnded
+from xz_magics.errors import ModelError
+from xz_magics.events import Noted, RunEnded, RunStarted, Stamped, TaskEnded, TaskPlanned, TaskStarted, TurnEnded
 from xz_magics.outcomes import Outcomes
 from xz_magics.records import Quota, Turn
 from xz_magics.views.progress import TerminalView, progress_line
@@ -23,9 +25,24 @@ def folded(*events):
     return outcomes
 
 
-class Terminal(io.StringIO):
+class Screen(io.StringIO):
+    """What stands for standard error."""
+
+    def __init__(self, *, terminal):
+        super().__init__()
+        self._terminal = terminal
+
     def isatty(self):
-        return True
+        return self._terminal
+
+
+def shown_by(monkeypatch, *, terminal, outcomes, **options):
+    """A view of this run, and what it writes to."""
+    screen = Screen(terminal=terminal)
+    monkeypatch.setattr(sys, "stderr", screen)
+    view = TerminalView(**options)
+    view.attach(Watched(run_id="r", outcomes=outcomes, uses=list, stop=lambda: None, cancel=lambda _: None))
+    return view, screen
 
 
 def test_before_the_start_the_line_says_what_goes_on():
@@ -50,18 +67,78 @@ def test_the_line_counts_the_tasks_and_apart_from_them_the_nested_ones():
     assert " · 1 nested · " in progress_line(folded(*TASKS, nested[0]))
 
 
-def test_a_line_that_is_longer_than_the_terminal_is_cut_so_that_it_can_be_drawn_over(monkeypatch):
-    terminal = Terminal()
-    monkeypatch.setattr(sys, "stderr", terminal)
-    monkeypatch.setenv("COLUMNS", "40")
-    view = TerminalView()
+def test_when_the_run_has_ended_the_line_tells_how_long_it_took():
+    ended = folded(*TASKS, TaskEnded(label="a", status="done"), RunEnded(duration_s=2.5))
 
+    assert progress_line(ended).endswith(" · 2.5 s")
+
+
+def test_a_line_that_is_longer_than_the_terminal_is_cut_so_that_it_can_be_drawn_over(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
     outcomes = folded(Noted(text="x" * 100))
-    view.attach(Watched(run_id="r", outcomes=outcomes, uses=list, stop=lambda: None, cancel=lambda _: None))
+    view, screen = shown_by(monkeypatch, terminal=True, outcomes=outcomes)
+
     view.draw()
     outcomes.note = "short"
     view.draw()
     view.end(None)
 
-    drawn = terminal.getvalue().split("\r")
-    assert drawn == ["", "x" * 39, "short".ljust(39), " " * 5, ""]
+    assert screen.getvalue().split("\r") == ["", "x" * 39, "short".ljust(39), " " * 5, ""]
+
+
+def test_where_there_is_no_terminal_lines_come_at_the_start_with_each_tenth_when_it_is_quiet_and_at_the_end(
+    monkeypatch,
+):
+    seconds = [100.0]
+    outcomes = folded(Noted(text="fetching"), *(TaskPlanned(task=task(f"t{number}")) for number in range(20)))
+    view, screen = shown_by(monkeypatch, terminal=False, outcomes=outcomes, clock=lambda: seconds[0])
+
+    def emit_and_draw(event, after_s):
+        seconds[0] += after_s
+        outcomes(Stamped(run="r", number=0, at=1e12, event=event))
+        view.draw()
+        return screen.getvalue().count("\n")
+
+    lines = [
+        emit_and_draw(Noted(text="fetching more"), 0.1),
+        emit_and_draw(STARTED, 0.1),
+        emit_and_draw(TaskEnded(label="t0", status="done"), 2),
+        emit_and_draw(TaskEnded(label="t1", status="done"), 2),
+        emit_and_draw(TaskEnded(label="t2", status="done"), 0.2),
+        emit_and_draw(TaskEnded(label="t3", status="done"), 0.2),
+        emit_and_draw(TaskEnded(label="t4", status="done"), 0.7),
+        emit_and_draw(TaskStarted(label="t5", queued_s=0.0), 9),
+        emit_and_draw(TaskStarted(label="t6", queued_s=0.0), 2),
+        emit_and_draw(RunEnded(duration_s=3.0), 0.1),
+    ]
+    view.end(None)
+
+    assert lines == [1, 2, 2, 3, 3, 3, 4, 4, 5, 5]
+    told = screen.getvalue().splitlines()
+    assert told[0] == "fetching more"
+    assert [line.partition(" of ")[0] for line in told[1:]] == ["0", "2", "5", "5", "5"]
+    assert "\r" not in screen.getvalue()
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_in_the_background_where_somebody_types_only_the_end_is_told(monkeypatch, terminal):
+    outcomes = folded(*TASKS)
+    view, screen = shown_by(monkeypatch, terminal=terminal, outcomes=outcomes, background=True)
+
+    view.draw()
+    outcomes(Stamped(run="r", number=9, at=1e12, event=RunEnded(duration_s=3.0)))
+    view.draw()
+    view.end(None)
+
+    assert screen.getvalue() == "run r: 0 of 2 · 1 running · 0 tokens · 3.0 s\n"
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_run_that_cannot_begin_is_told_of_where_no_cell_does_it(monkeypatch, terminal):
+    told = []
+    for background in (False, True):
+        view, screen = shown_by(monkeypatch, terminal=terminal, outcomes=folded(), background=background)
+        view.fail(ModelError("no such\x1b[31m model", "see the list"))
+        told.append(screen.getvalue().strip(" \r"))
+
+    assert told == ["", "ModelError: no such\\x1b[31m model\nsee the list\n"]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, strategies as st
 
-from xz_magics.records import STATUSES, LimitUse, Outcome, Turn
+from xz_magics.records import STATUSES, LimitUse, Outcome, Span, Turn
 from xz_magics.views import plots, static
 from xz_magics.views.wording import COLOURS, harmless
 
@@ -96,6 +96,11 @@ def limit(limit=10_000, used=8_204, reserved=400, level="run", name="max_total_t
     return LimitUse(level=level, name=name, limit=limit, used=used, reserved=reserved)
 
 
+def spans(*some):
+    """Each is a kind with its start and end."""
+    return tuple(Span(kind=kind, started_at=start, ended_at=end) for kind, start, end in some)
+
+
 def hostile_everywhere(words):
     """One outcome per hostile text, which stands in every field that is shown."""
     return [
@@ -121,8 +126,8 @@ def corpus(*names):
 def test_no_text_of_a_corpus_makes_a_tag_or_an_attribute(name):
     words = list(corpus(name))
 
-    for start in range(0, len(words), 200):
-        some = words[start : start + 200]
+    for start in range(0, len(words), 100):
+        some = words[start : start + 100]
         html = static.page(hostile_everywhere(some), 1.0, [limit(level=one, name=one) for one in some[:9]], some[:9])
         page = Page(html)
         assert page.tags["tr"] == len(some) + 1
@@ -208,24 +213,39 @@ def test_a_text_is_cut_to_its_bytes_between_characters(words, room):
     assert harmless(words).startswith(Page(shown).text)
 
 
-def test_a_thousand_tasks_take_less_than_200_kilobytes_and_show_200_rows():
-    outcomes = [
-        replace(
-            DONE,
-            label=f"task-{index}",
-            status="failed" if index % 10 == 0 else "done",
-            error="rate limited: wait 95 s\nset rpm" if index % 10 == 0 else None,
-            output="A long answer. " * 200,
-            duration_s=1.0 + index % 37,
-        )
-        for index in range(1_000)
-    ]
+def busy(count, **fields):
+    """So many tasks of several turns, with tools and tries, at fifty at once; every tenth failed."""
+    for index in range(count):
+        start, third = index // 50 * 9.0, 2.0 + index % 7 / 7
+        times = [start + third * part for part in range(4)]
+        some = [("queued", 0, start), ("call", times[0], times[1]), ("tool", times[1], times[2])]
+        some += [("retry" if index % 9 == 0 else "call", times[2], times[3]), ("call", times[3], times[3] + 1)]
+        failed = {"status": "failed", "error": "rate limited: wait 95 s\nset rpm"} if index % 10 == 0 else {}
+        one = replace(DONE, label=f"task-{index}", output="A long answer. " * 200, duration_s=1.0 + index % 37)
+        yield replace(one, spans=spans(*some), **(fields | failed))
 
-    html = static.page(outcomes, 60.0, [limit()])
+
+def test_a_thousand_tasks_take_less_than_200_kilobytes_and_show_200_rows():
+    html = static.page(list(busy(1_000)), 60.0, [limit()], pauses=spans(("rate_limited", 5, 20)))
 
     assert len(html.encode()) < 200_000
+    assert Page(html).tags["img"] == 2
     assert Page(html).tags["tr"] == 201
     assert "… and 800 more in .df" in html
+
+
+@pytest.mark.parametrize(("words", "rows"), [("$<&'" * 20, 50), ("日本" * 40, 100)])
+def test_where_rows_are_large_there_are_fewer_and_a_page_stays_below_200_kilobytes(words, rows):
+    turns = (replace(TURN, tool_calls=3, cost_usd=0.01),) * 3
+    outcomes = list(busy(1_000, turns=turns, output=words * 50, model=words))
+    outcomes[0] = replace(outcomes[0], label=words, model="other")
+
+    html = static.page([replace(one, label=words) for one in outcomes], 60.0, [limit()] * 4)
+
+    shown = Page(html).tags["tr"] - 1
+    assert rows <= shown < 200
+    assert f"… and {1_000 - shown} more in .df" in html
+    assert len(html.encode()) < 200_000
 
 
 @pytest.mark.parametrize(
@@ -252,19 +272,35 @@ def test_the_picture_is_told_in_words_too():
     )
 
 
+def test_the_timeline_is_told_in_words_too():
+    nested = replace(DONE, label="capital/1", parent="capital", depth=1, spans=spans(("call", 1, 2), ("tool", 2, 2.5)))
+    lead = replace(DONE, spans=spans(("queued", 0, 0.5), ("call", 0.5, 1), ("children", 1, 3), ("call", 1.5, 4)))
+
+    html = static.page([lead, nested], 4.0, pauses=spans(("rate_limited", 1, 2)))
+
+    assert Page(html).tags["img"] == 2
+    assert (
+        'alt="Timeline of 2 subagents over 4.0 s: at most 2 requests at once. Time of all together: model call 4.0 s, '
+        'tool call 0.50 s, waits for its subagents 2.0 s, queued 0.50 s. Rate limits paused the account once."' in html
+    )
+
+
 def test_nothing_sent_draws_no_picture():
     assert "<img" not in static.page([replace(FAILED, turns=(), duration_s=None)], 1.0)
+    assert static.page([DONE], 1.0).count("<img") == 1
     assert Page(static.page([], 0.0)).text == "no tasks  0.00 s"
 
 
-def test_where_the_picture_fails_the_results_are_shown_with_bars_of_text(monkeypatch, caplog):
-    def broken(_):
+def test_where_a_picture_fails_the_results_are_shown_with_text_in_its_place(monkeypatch, caplog):
+    def broken(*_):
         raise RuntimeError("no font")
 
     monkeypatch.setattr(plots, "histograms", broken)
+    monkeypatch.setattr(plots, "timeline", broken)
 
-    html = static.page([DONE], 1.0)
+    html = static.page([replace(DONE, spans=spans(("call", 0, 1)))], 1.0)
 
     assert "Paris" in html
     assert "<pre>Seconds per task" in html
+    assert "<pre>Requests over time  ███" in html
     assert "no font" in caplog.text

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from xz_magics.metrics import Bin, duration_bins, histogram
-from xz_magics.records import STATUSES, LimitUse, Outcome, Turn
+from xz_magics.records import STATUSES, LimitUse, Outcome, Span, Turn
 from xz_magics.views import text
 from xz_magics.views.wording import COLOURS, SIGNS, harmless, limit_shares, seconds_words, status_words
 
@@ -235,6 +235,17 @@ def test_bars_of_tokens_have_whole_edges():
 
     assert lines[1].split() == ["1,000", "–", "1,003", "▏", "1"]
     assert lines[2].split() == ["1,003", "–", "1,006", "█" * 30, "1,000"]
+
+
+def test_requests_over_time_are_one_line_and_say_how_many_there_were_at_once():
+    spans = [Span(kind="call", started_at=0.0, ended_at=6.0), Span(kind="tool", started_at=6.0, ended_at=10.0)]
+    other = replace(DONE, spans=(Span(kind="call", started_at=0.0, ended_at=2.0),))
+
+    line = text.curve([replace(DONE, spans=tuple(spans)), other])
+
+    assert line == "Requests over time  " + "█" * 6 + "▄" * 12 + " " * 12 + "  at most 2 requests at once"
+    assert text.curve([DONE]) == ""
+    assert line in text.page([replace(DONE, spans=tuple(spans)), other], 10.0)
 
 
 def test_every_limit_has_a_line_and_a_bar_where_it_is_a_limit():

@@ -1,6 +1,6 @@
 """xz_magics: language-model subagents in a notebook cell, under budgets that hold.
 
-`%load_ext xz_magics` registers `%%subagents` and `%subagents`; `run` and `run_sync` do the same from Python code.
+`%load_ext xz_magics` registers `%%subagents` and `%subagents`; `run`, `run_sync` and `start` do the same from Python.
 """
 
 from importlib import import_module
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from xz_magics.api import run, run_sync
+    from xz_magics.background import Handle, start
     from xz_magics.errors import (
         ConfigError,
         ModelError,
@@ -38,6 +39,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ConfigError",
+    "Handle",
     "ModelError",
     "NestingError",
     "Outcome",
@@ -60,12 +62,14 @@ __all__ = [
     "quota",
     "run",
     "run_sync",
+    "start",
     "tool",
     "toolbox",
 ]
 
 _OF_THE_SESSION = ("current", "last", "quota", "tool", "toolbox")
 _HOMES = {"run": "api", "run_sync": "api", "Results": "results", "Tool": "tools", "ToolError": "tools"}
+_HOMES |= dict.fromkeys(("Handle", "start"), "background")
 _HOMES |= dict.fromkeys(_OF_THE_SESSION, "session")
 _HOMES |= dict.fromkeys(("Outcome", "Quota", "Task", "Turn", "Usage"), "records")
 

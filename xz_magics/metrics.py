@@ -7,7 +7,7 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
-from typing import TypeGuard
+from typing import Generic, TypeGuard, TypeVar
 
 from xz_magics.records import STATUSES, ErrorType, Outcome, Status
 
@@ -19,39 +19,45 @@ DURATION_BOUNDS_S = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12,
 """OpenTelemetry's boundaries for gen_ai.client.operation.duration, and a bucket for all that is longer."""
 
 
+Group = TypeVar("Group")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bin:
-    """How many rows lie from `left` up to `right`, which the last bin includes; both None: rows without a value."""
+class Bin(Generic[Group]):
+    """How many rows of each group, such as a status, lie from `left` up to `right`, which the last bin includes.
+
+    Both None: rows without a value.
+    """
 
     left: float | None
     right: float | None
-    counts: Mapping[Status, int]
+    counts: Mapping[Group, int]
 
     @property
     def total(self) -> int:
         return sum(self.counts.values())
 
 
-def duration_bins(outcomes: Sequence[Outcome]) -> list[Bin]:
+def duration_bins(outcomes: Sequence[Outcome]) -> list[Bin[Status]]:
     """Bins of `duration_s`."""
     return histogram([one.duration_s for one in outcomes], [one.status for one in outcomes], whole=False)
 
 
-def token_bins(outcomes: Sequence[Outcome]) -> list[Bin]:
+def token_bins(outcomes: Sequence[Outcome]) -> list[Bin[Status]]:
     """Bins of `total_tokens`."""
     return histogram([one.total_tokens for one in outcomes], [one.status for one in outcomes], whole=True)
 
 
-def histogram(values: Sequence[float | None], statuses: Sequence[Status], *, whole: bool) -> list[Bin]:
+def histogram(values: Sequence[float | None], groups: Sequence[Group], *, whole: bool) -> list[Bin[Group]]:
     """Bins whose totals add up to the number of rows. None, NaN and infinities have no value to be binned by."""
     edges = bin_edges([value for value in values if _is_finite(value)], whole=whole)
-    counts: list[Counter[Status]] = [Counter() for _ in edges[1:]]
-    unknown: Counter[Status] = Counter()
-    for value, status in zip(values, statuses, strict=True):
+    counts: list[Counter[Group]] = [Counter() for _ in edges[1:]]
+    unknown: Counter[Group] = Counter()
+    for value, group in zip(values, groups, strict=True):
         if _is_finite(value):
-            counts[min(bisect_right(edges, value), len(counts)) - 1][status] += 1
+            counts[min(bisect_right(edges, value), len(counts)) - 1][group] += 1
         else:
-            unknown[status] += 1
+            unknown[group] += 1
     bins = [
         Bin(left=left, right=right, counts=count) for (left, right), count in zip(pairwise(edges), counts, strict=True)
     ]

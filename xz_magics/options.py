@@ -1,4 +1,4 @@
-"""The options of `%%subagents` and `%subagents`: what a line may hold, and the page of help that shows it."""
+"""The options of `%%subagents` and `%subagents`: what a line may hold, and what each is told to be for."""
 
 import argparse
 import re
@@ -6,29 +6,32 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from itertools import pairwise
 from keyword import iskeyword
 from typing import Any, NoReturn
 
 from xz_magics.errors import SpecError
 
-CELL_HELP_HEAD = """\
-%%subagents [options]
-Runs the tasks of the cell as concurrent subagents. The cell's value is their Results.
-
-    %%subagents --model local --max-total-tokens 5000
-    haiku: Write a haiku about rain.
-    capital: What is the capital of Peru?
-
-Or plain prompts, with a line `---` or `--- label` before each; or JSON. Options stand before each task's own fields in
-`tasks:`, which win.
-"""
-
+VERBS: Mapping[str, str] = {
+    "status": "the runs of this kernel: under way, and the last that ended",
+    "cancel": "[LABEL] [--run RUN] ends one task, or without a label all runs; what came is kept",
+    "last": "the Results of the latest run",
+    "show": "[RUN or LABEL] the Results of a run, or one task: so much as there is now",
+    "quota": "the session's limits and their use, then those of the latest run; its options set them",
+    "metrics": "what was counted and measured in this kernel",
+    "models": "which models can be had here: key present, price known, weights fetched",
+    "tools": "which tools tasks can be granted",
+    "config": "each setting, its value, and where that comes from",
+    "doctor": "what is here and what is missing, each with its mend",
+}
+TAKES: Mapping[str, frozenset[str]] = {
+    "quota": frozenset({"preset", "reset", "max_executions", "max_total_tokens", "max_total_time", "max_total_cost"}),
+    "cancel": frozenset({"name", "run"}),
+    "show": frozenset({"name"}),
+}
+FORMS = ("yaml", "json", "text")
 NO_STREAM = "asks for whole answers: a Stop, a timeout or a cut then keeps nothing and is charged in full"
-
-EPILOG = """\
-python: await xz_magics.run(work, ...) and xz_magics.run_sync(work, ...) take the same options.
-See also: %subagents --help
-"""
+WITH_STREAM_OFF = "seconds without progress that end a call (60; with --no-stream always 600)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,10 +41,11 @@ class CellOptions:
     arguments: Mapping[str, Any]
     out: str | None = None
     check: bool = False
+    background: bool = False
     help: bool = False
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
     """argparse, whose errors are ours and which never ends the process."""
 
     def error(self, message: str) -> NoReturn:
@@ -54,52 +58,57 @@ class _Parser(argparse.ArgumentParser):
             hint = "a value with a space in it needs quotes; names of tools stand without spaces: one,two"
         raise SpecError(f"{self.prog}: {message}", hint)
 
+    @property
+    def options(self) -> Mapping[str, argparse.Action]:
+        """By each of its names."""
+        return {name: action for action in self._actions for name in action.option_strings}
+
 
 def parse_cell_line(line: str) -> CellOptions:
     """Raises SpecError for an option that is unknown or has a wrong value."""
-    given = vars(_parse(_cell_parser(), line))
-    out, check, asks = given.pop("out"), given.pop("check"), given.pop("help")
+    given = vars(_parse(cell_parser(), line))
+    out, asks = given.pop("out"), given.pop("help")
+    check, background = given.pop("check"), given.pop("background")
     if out is not None and (not out.isidentifier() or iskeyword(out)):
         raise SpecError(f"--out {out}: this is no name for a variable", "give a Python name, such as --out answers")
-    return CellOptions(arguments={n: v for n, v in given.items() if v is not None}, out=out, check=check, help=asks)
+    if check and background:
+        mend = "leave --check out; in a later cell: (await handle).raise_for_failures()"
+        raise SpecError("--check and --background do not go together: the cell ends before the run", mend)
+    arguments = {name: value for name, value in given.items() if value is not None}
+    return CellOptions(arguments=arguments, out=out, check=check, background=background, help=asks)
+
+
+def named_out(line: str) -> str:
+    """The name after --out, in a line that is wrong otherwise; empty where there is none."""
+    try:
+        words = shlex.split(line)
+    except ValueError:
+        words = line.split()
+    spaced = [name for word, name in pairwise(words) if word == "--out"]
+    joined = [word.removeprefix("--out=") for word in words if word.startswith("--out=")]
+    return next(iter(spaced + joined), "")
 
 
 def parse_line(line: str) -> tuple[str, dict[str, Any]]:
-    """The verb of `%subagents` and its arguments; the verb "help" where none is given."""
-    parser = _line_parser()
-    given = vars(_parse(parser, line))
-    asks = given.pop("help")
-    verb = given.pop("verb") or "help"
+    """The verb of `%subagents` and its arguments; the verb "help" where none is given. Raises SpecError."""
+    given = vars(_parse(line_parser(), line))
+    asks, verb = given.pop("help"), given.pop("verb") or "help"
     arguments = {name: value for name, value in given.items() if value is not None and value is not False}
-    if arguments and verb != "quota" and not asks:
-        raise SpecError(f"%subagents {verb} takes no options", "see %subagents --help")
-    return "help" if asks else verb, arguments
+    if asks or verb == "help":
+        return "help", {}
+    if verb not in VERBS:
+        close = get_close_matches(verb, VERBS, n=1)
+        mend = f"did you mean {close[0]}?" if close else f"there are: {', '.join(VERBS)}"
+        raise SpecError(f"%subagents knows no {verb!r}", mend)
+    for name in arguments.keys() - TAKES.get(verb, frozenset()):
+        told = f"name, so not {arguments[name]!r}" if name == "name" else f"--{name.replace('_', '-')}"
+        raise SpecError(f"%subagents {verb} takes no {told}", "see %subagents --help")
+    return verb, arguments
 
 
-def cell_help() -> str:
-    return f"{CELL_HELP_HEAD}\n{_options_of(_cell_parser())}\n{EPILOG}"
-
-
-def line_help() -> str:
-    return f"%subagents VERB [options]\n\n{_options_of(_line_parser())}"
-
-
-def _parse(parser: _Parser, line: str) -> argparse.Namespace:
-    try:
-        words = shlex.split(line)
-    except ValueError as error:
-        raise SpecError(f"{parser.prog}: {error} in: {line.strip()}", "close the quotation mark") from error
-    return parser.parse_args(words)
-
-
-def _grants(text: str) -> list[str]:
-    """What commas separate, but for those in brackets."""
-    return [grant.strip() for grant in re.findall(r"(?:[^,(]|\([^)]*\)?)+", text) if grant.strip()]
-
-
-def _cell_parser() -> _Parser:
-    parser = _Parser(prog="%%subagents", add_help=False, allow_abbrev=False, formatter_class=_wide)
-    add = parser.add_argument
+def cell_parser() -> Parser:
+    parser = Parser(prog="%%subagents", add_help=False, allow_abbrev=False, formatter_class=_wide)
+    add = parser.add_argument_group("the models").add_argument
     add("--model", metavar="NAME", help="local, openai:MODEL, anthropic:MODEL, scripted:NAME or ENDPOINT:MODEL")
     add("--system", metavar="TEXT", help="the system prompt of all tasks")
     add("--summary-prompt", metavar="TEXT", help="one more turn after the work; the summary becomes the output")
@@ -108,6 +117,11 @@ def _cell_parser() -> _Parser:
     add("--seed", type=int, metavar="N", help="where the provider knows it")
     add("--stop", action="append", metavar="TEXT", help="ends an answer; may be given several times")
     add("--max-tokens", type=int, metavar="N", help="the most tokens of one answer (1024; local: 512)")
+    add("--no-stream", dest="stream", action="store_const", const=False, help=NO_STREAM)
+    add(
+        "--base-url", metavar="URL", help="where openai: or anthropic: is served; gets a key only if the config says so"
+    )
+    add = parser.add_argument_group("turns and tools").add_argument
     add("--max-turns", type=int, metavar="N", help="the most model calls of one task, its summary not counted (10)")
     add(
         "--allowed-tools",
@@ -117,38 +131,34 @@ def _cell_parser() -> _Parser:
         help="tools of all tasks: NAME,NAME or NAME(WORD,WORD); may be given several times",
     )
     add("--workspace", metavar="FOLDER", help="where the built-in tools for files and programs work (here)")
-    add("--timeout", type=float, metavar="S", help="seconds for one task, waiting for its start excluded")
-    add(
-        "--idle-timeout",
-        type=float,
-        metavar="S",
-        help="seconds without progress that end a call (60; with --no-stream always 600)",
-    )
-    add("--max-concurrent", type=int, metavar="N", help="subagents at work at once (5)")
     add("--max-depth", type=int, metavar="N", help="how deep subagents may start subagents; 0: not at all (3)")
-    add("--rpm", type=float, metavar="N", help="requests a minute that are sent to one model at most")
-    add("--tpm", type=float, metavar="N", help="tokens a minute, likewise")
-    add("--fail-fast", action="store_const", const=True, help="the first failure stops the others")
+    add = parser.add_argument_group("limits, pace and time").add_argument
     add("--max-executions", type=int, metavar="N", help="limit of this run: subagents")
     add("--max-total-tokens", type=int, metavar="N", help="limit of this run: tokens, prompts and answers")
     add("--max-total-time", type=float, metavar="S", help="limit of this run: seconds")
     add("--max-total-cost", type=float, metavar="USD", help="limit of this run: US dollars")
+    add("--max-concurrent", type=int, metavar="N", help="subagents at work at once (5)")
+    add("--rpm", type=float, metavar="N", help="requests a minute that are sent to one model at most")
+    add("--tpm", type=float, metavar="N", help="tokens a minute, likewise")
+    add("--timeout", type=float, metavar="S", help="seconds for one task, waiting for its start excluded")
+    add("--idle-timeout", type=float, metavar="S", help=WITH_STREAM_OFF)
     add("--retries", type=int, metavar="N", help="more tries after a passing failure (2)")
-    add("--no-stream", dest="stream", action="store_const", const=False, help=NO_STREAM)
-    add(
-        "--base-url", metavar="URL", help="where openai: or anthropic: is served; gets a key only if the config says so"
-    )
-    add("--format", choices=("yaml", "json", "text"), help="how to read the cell, where its look misleads")
-    add("--out", metavar="NAME", help="binds the Results to this variable, after Stop too")
+    add("--fail-fast", action="store_const", const=True, help="the first failure stops the others")
+    add = parser.add_argument_group("the cell").add_argument
+    add("--out", metavar="NAME", help="binds the Results to this variable, after Stop too; in the background a handle")
+    add("--background", action="store_true", help="returns at once with a handle, and the run goes on")
     add("--check", action="store_true", help="ends the cell with an error unless every task is done")
+    add("--format", choices=FORMS, help="how to read the cell, where its look misleads")
     add("-h", "--help", action="store_true", help="shows this page")
     return parser
 
 
-def _line_parser() -> _Parser:
-    parser = _Parser(prog="%subagents", add_help=False, allow_abbrev=False, formatter_class=_wide)
-    add = parser.add_argument
-    add("verb", nargs="?", choices=("quota", "metrics", "last", "help"), help="what to show")
+def line_parser() -> Parser:
+    parser = Parser(prog="%subagents", add_help=False, allow_abbrev=False, formatter_class=_wide)
+    parser.add_argument("verb", nargs="?", help=argparse.SUPPRESS)
+    parser.add_argument("name", nargs="?", help=argparse.SUPPRESS)
+    add = parser.add_argument_group("options of %subagents").add_argument
+    add("--run", metavar="RUN", help="cancel: in this run alone; the beginning of its id will do")
     add("--max-executions", type=int, metavar="N", help="quota: sets the session's limit of subagents")
     add("--max-total-tokens", type=int, metavar="N", help="quota: ... of tokens")
     add("--max-total-time", type=float, metavar="S", help="quota: ... of seconds at work")
@@ -159,10 +169,24 @@ def _line_parser() -> _Parser:
     return parser
 
 
+def options_of(parser: Parser) -> str:
+    """The options as a page shows them, in their groups."""
+    _, _, options = parser.format_help().partition("\n\n")
+    return options.rstrip()
+
+
+def _parse(parser: Parser, line: str) -> argparse.Namespace:
+    try:
+        words = shlex.split(line)
+    except ValueError as error:
+        raise SpecError(f"{parser.prog}: {error} in: {line.strip()}", "close the quotation mark") from error
+    return parser.parse_intermixed_args(words)  # an option may stand before a label
+
+
+def _grants(text: str) -> list[str]:
+    """What commas separate, but for those in brackets."""
+    return [grant.strip() for grant in re.findall(r"(?:[^,(]|\([^)]*\)?)+", text) if grant.strip()]
+
+
 def _wide(prog: str) -> argparse.HelpFormatter:
     return argparse.HelpFormatter(prog, max_help_position=26, width=118)
-
-
-def _options_of(parser: _Parser) -> str:
-    text = parser.format_help()
-    return text[text.index("\n\n") + 2 :]

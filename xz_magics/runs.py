@@ -1,5 +1,6 @@
 """The runs of this kernel: those under way, and the last few that ended."""
 
+import threading
 from difflib import get_close_matches
 
 from xz_magics.errors import XzMagicsError
@@ -13,19 +14,23 @@ class Runs:
     """In the order in which they were begun. Safe from any thread."""
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
         self._runs: dict[str, Results] = {}
 
     def add(self, results: Results) -> None:
-        self._runs[results.run_id] = results
-        over = [run for run in self.all() if not run.running]
-        for old in over[:-KEPT]:
-            self.drop(old)
+        with self._lock:
+            self._runs[results.run_id] = results
+            over = [run_id for run_id, run in self._runs.items() if not run.running]
+            for run_id in over[:-KEPT]:
+                del self._runs[run_id]
 
     def drop(self, results: Results) -> None:
-        self._runs.pop(results.run_id, None)
+        with self._lock:
+            self._runs.pop(results.run_id, None)
 
     def all(self) -> list[Results]:
-        return list(self._runs.values())
+        with self._lock:
+            return list(self._runs.values())
 
     def running(self) -> list[Results]:
         return [run for run in self.all() if run.running]

@@ -1,11 +1,15 @@
-"""What lives as long as the kernel: settings, quota, metrics, tools, the last results, the embedded model."""
+"""What lives as long as the kernel: settings, quota, metrics, tools, runs, the engine's thread, the embedded model."""
 
 import asyncio
+import threading
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
-from functools import cached_property
+from typing import Any, Generic, Self, TypeVar, overload
 
 from xz_magics.config import Settings, load_settings
 from xz_magics.interrupt import Guards
+from xz_magics.loops import LoopThread
 from xz_magics.metrics import Metrics
 from xz_magics.providers.local import LocalModel
 from xz_magics.quotas import Tracker
@@ -14,11 +18,34 @@ from xz_magics.runs import Runs
 from xz_magics.tools.function import ToolDecorator
 from xz_magics.tools.registry import Toolbox
 
+Made = TypeVar("Made")
+
+
+class made_once(Generic[Made]):  # noqa: N801 - a decorator, as cached_property is
+    """An attribute made at first use: by one thread, while the others wait. cached_property has no lock any more."""
+
+    def __init__(self, make: Callable[[Any], Made]) -> None:
+        self._make = make
+
+    @overload
+    def __get__(self, session: None, owner: type) -> Self: ...
+    @overload
+    def __get__(self, session: "Session", owner: type) -> Made: ...
+    def __get__(self, session: "Session | None", owner: type) -> Self | Made:
+        if session is None:
+            return self
+        name = self._make.__name__
+        with session.lock:
+            if name not in vars(session):
+                vars(session)[name] = self._make(session)
+            return vars(session)[name]  # type: ignore[no-any-return]  # made above, or set under this very name
+
 
 class Session:
-    """One for a kernel. What costs time, or may fail, is made at first use."""
+    """One for a kernel, used from several threads. What costs time, or may fail, is made at first use."""
 
     def __init__(self) -> None:
+        self.lock = threading.RLock()
         self.runs = Runs()
         self.last: Results | None = None
         self.last_tracker: Tracker | None = None
@@ -29,6 +56,17 @@ class Session:
     def current(self) -> Results:
         """The Results of the latest run that is under way. Raises XzMagicsError where there is none."""
         return self.runs.current()
+
+    def remember(self, results: Results, tracker: Tracker) -> None:
+        """They are the last from now on."""
+        with self.lock:
+            self.last, self.last_tracker = results, tracker
+
+    def note_kernel_loop(self) -> None:
+        """The loop of the main thread, if it runs one: the notebook's own."""
+        if threading.current_thread() is threading.main_thread():
+            with suppress(RuntimeError):  # no loop runs
+                self.kernel_loop = asyncio.get_running_loop()
 
     @property
     def settings(self) -> Settings:
@@ -41,25 +79,30 @@ class Session:
         self.quota.quota = settings.quota
         self._loaded = settings
 
-    @cached_property
+    @made_once
     def quota(self) -> Tracker:
         return Tracker(self._loaded.quota, level="session")
 
-    @cached_property
+    @made_once
     def toolbox(self) -> Toolbox:
         from xz_magics.tools.builtin import builtin
 
         return Toolbox(builtin())
 
-    @cached_property
+    @made_once
     def tool(self) -> ToolDecorator:
         return ToolDecorator(self.toolbox.add, lambda: self.kernel_loop)
 
-    @cached_property
+    @made_once
     def local_model(self) -> LocalModel:
         return LocalModel()
 
-    @cached_property
+    @made_once
+    def engine(self) -> LoopThread:
+        """Where runs in the background live."""
+        return LoopThread("xz_magics engine")
+
+    @made_once
     def _loaded(self) -> Settings:
         return load_settings()
 

@@ -22,10 +22,17 @@ def lab(server, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def browser(lab):
+def chromium():
     """Ended with its module: while Playwright is at work, no test of this thread may have an event loop of its own."""
-    with jupyter.chromium() as browser:
-        yield browser.new_context(viewport={"width": 1200, "height": 1600})
+    if reason := jupyter.missing():
+        pytest.skip(reason)
+    with jupyter.chromium() as chromium:
+        yield chromium
+
+
+@pytest.fixture(scope="module")
+def browser(lab, chromium):
+    return chromium.new_context(viewport={"width": 1200, "height": 1600})
 
 
 @pytest.fixture

@@ -35,13 +35,18 @@ NO_NEWS = {"fetchNews": "false", "checkForUpdates": False}
 
 
 class Lab:
-    def __init__(self, url, token, root):
+    def __init__(self, url, token, root, pages="lab/tree"):
         self.url = url
         self.root = root
         self._token = token
+        self._pages = pages
+
+    def in_notebook_seven(self):
+        """The same server, whose notebooks open in the pages of Notebook 7: where that is installed, it has them."""
+        return Lab(self.url, self._token, self.root, pages="notebooks")
 
     def page_of(self, notebook):
-        return f"{self.url}lab/tree/{notebook}?token={self._token}&reset"
+        return f"{self.url}{self._pages}/{notebook}?token={self._token}&reset"
 
     def end_kernels(self):
         for session in self._ask("api/sessions"):
@@ -53,10 +58,10 @@ class Lab:
             return json.loads(answer.read() or "null")
 
 
-def missing():
+def missing(server="jupyterlab"):
     """What is not here, and how to get it; None where all is."""
-    if find_spec("jupyterlab") is None:
-        return 'there is no JupyterLab: `pip install "xz-magics[notebook]"`'
+    if find_spec(server) is None:
+        return f"{server} is not installed: `pip install {server}`"
     if shutil.which("chromium") is None:
         return "there is no Chromium: `apt-get install chromium`"
     return None

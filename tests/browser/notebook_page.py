@@ -40,12 +40,13 @@ class NotebookPage:
     def output(self, number):
         return self.cell(number).locator(".jp-OutputArea-output")
 
-    def progress_line(self, number):
-        return self.output(number).locator(".widget-hbox > div.widget-label")
+    def dashboard(self, number):
+        """What is shown while the cell runs."""
+        return self.cell(number).locator(".xz-dashboard")
 
     def table(self, number):
-        """The results, not a DataFrame: that one has a class."""
-        return self.output(number).locator("table:not(.dataframe)")
+        """The results; a DataFrame and a dashboard have a class."""
+        return self.output(number).locator("table:not(.dataframe, .xz-rows)")
 
     def prompt(self, number):
         """Shows [*] while the cell runs or waits, its number when it has run, and [ ] when it has not."""

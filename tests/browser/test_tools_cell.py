@@ -47,7 +47,7 @@ def test_turns_and_calls_stand_in_the_table_and_the_conversation_in_its_frame(op
     expect(notebook.output(3)).to_contain_text("<b>echo of 0</b>")
 
 
-def test_subagents_that_others_started_are_counted_while_they_work_and_below_the_table(open_notebook):
+def test_subagents_that_others_started_stand_under_them_while_they_work_and_are_counted_below_the_table(open_notebook):
     notebook = open_notebook(
         SCRIPTS,
         "%%subagents --model scripted:team --allowed-tools parallel_subagent --out team\nlead: Plan it.",
@@ -56,7 +56,10 @@ def test_subagents_that_others_started_are_counted_while_they_work_and_below_the
 
     notebook.run_all()
 
-    expect(notebook.progress_line(2)).to_contain_text("2 nested (2 running)", timeout=SOON_MS)
+    dashboard = notebook.dashboard(2)
+    expect(dashboard.locator(".xz-head")).to_contain_text("2 nested (2 running)", timeout=SOON_MS)
+    expect(dashboard.locator("[data-n] .xz-label")).to_contain_text(["lead", "lead/1", "lead/2"])
+    expect(dashboard.locator("[data-depth='1'] .xz-state")).to_have_text(["▶running", "▶running"])
     expect(notebook.prompt(3)).to_have_text("[4]:", timeout=SOON_MS)
     expect(notebook.table(2)).to_contain_text("merged")
     expect(notebook.output(2)).to_contain_text("and 2 nested subagents (2 done): see .all_df")

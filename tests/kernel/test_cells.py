@@ -21,30 +21,6 @@ def test_a_cell_shows_its_results_once_and_holds_them_in_its_value(kernel):
     assert [shown["how"] for shown in again.displays] == ["execute_result"]
 
 
-def test_no_widget_is_left_when_its_run_has_ended(kernel):
-    kernel.run(cell(), cell())
-
-    assert kernel.value("len(__import__('comm').get_comm_manager().comms)") == "0"
-
-
-def test_queued_cells_all_run_in_order_awaited_and_nested(kernel):
-    nested = "%%capture captured\n" + cell("--out c2")
-    cells = [
-        "ran = []",
-        cell("--out c1"),
-        "ran.append(len(c1))",
-        nested,
-        "ran.append(len(c2))",
-        cell(),
-        "ran.append(9)",
-    ]
-
-    done = kernel.run(*cells)
-
-    assert [one.status for one in done] == ["ok"] * len(cells)
-    assert kernel.value("ran") == "[2, 2, 9]"
-
-
 def test_it_runs_inside_time_and_in_a_loop_in_a_function(kernel):
     (timed,) = kernel.run("%%time\n" + cell())
     loop = """

@@ -1,7 +1,6 @@
 """The magic in plain `ipython`, typed as a person types it."""
 
 import os
-import sys
 import time
 
 import pexpect
@@ -11,7 +10,7 @@ PROMPT = r"In \[\d+\]: "
 
 
 @pytest.fixture
-def terminal(server, tmp_path):
+def terminal(kernel_python, server, tmp_path):
     env = os.environ | {
         "OPENAI_BASE_URL": f"{server.url}/v1",
         "OPENAI_API_KEY": "k",
@@ -20,9 +19,9 @@ def terminal(server, tmp_path):
         "TERM": "dumb",
     }
     arguments = ["-m", "IPython", "--simple-prompt", "--no-banner", "--colors=NoColor"]
-    child = pexpect.spawn(sys.executable, arguments, env=env, encoding="utf-8", timeout=20, dimensions=(50, 200))
+    child = pexpect.spawn(kernel_python, arguments, env=env, encoding="utf-8", timeout=20, dimensions=(50, 200))
     child.expect(PROMPT)
-    run(child, "%load_ext xz_magics")
+    assert "Error" not in run(child, "%load_ext xz_magics")
     yield child
     child.close(force=True)
 

@@ -2,13 +2,14 @@
 
 import asyncio
 import inspect
+import warnings
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from os import PathLike
 from typing import Any
 
 from xz_magics.api.granting import Tools
 from xz_magics.api.launching import launch
-from xz_magics.api.preparing import Work
+from xz_magics.api.preparing import Work, check_asyncio
 from xz_magics.errors import NestingError, RunInterrupted, RunStopped
 from xz_magics.events import Observer
 from xz_magics.records import Outcome, Quota
@@ -135,6 +136,20 @@ def _allow_nesting(loop: asyncio.AbstractEventLoop) -> None:
     """Checked before anything is patched: a failed patch would leave asyncio half changed for everybody."""
     if not isinstance(loop, asyncio.BaseEventLoop):
         raise NestingError(f"this event loop ({type(loop).__module__}) cannot be nested", "await xz_magics.run(...)")
+    check_asyncio()
     import nest_asyncio2
 
-    nest_asyncio2.apply(loop)
+    _take_away_nest_asyncio(type(loop))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of the other library: nothing is left of it in this loop
+        nest_asyncio2.apply(loop)
+
+
+def _take_away_nest_asyncio(kind: type[asyncio.AbstractEventLoop]) -> None:
+    """The older library, where the notebook itself has applied it, loses what a page sends during a nested run.
+
+    nest_asyncio2 puts its own methods in the place of the other's, but only where it does not find the other's mark.
+    """
+    for patched in kind.__mro__:
+        if "_nest_patched" in vars(patched) and "_nest_asyncio2" not in vars(patched):
+            del patched._nest_patched  # type: ignore[attr-defined]  # noqa: SLF001 - it has no undo of its own

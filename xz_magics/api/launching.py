@@ -3,8 +3,8 @@
 import asyncio
 import logging
 import secrets
-import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from xz_magics.agent import Surroundings
@@ -17,21 +17,25 @@ from xz_magics.interrupt import Guard
 from xz_magics.metrics import Metrics
 from xz_magics.outcomes import Outcomes
 from xz_magics.pacing import Gates
+from xz_magics.providers import Provider
 from xz_magics.quotas import Tracker
 from xz_magics.records import Outcome
 from xz_magics.results import Results
 from xz_magics.session import session
 from xz_magics.views.live import NoView, View, Watched, view_here
+from xz_magics.views.progress import TerminalView
 
 logger = logging.getLogger("xz_magics")
 
 MOST_TASKS_WITH_TEXT_EVENTS = 64
+CLOSE_S = 2.0
+WITHOUT_RESULTS = (NoView, TerminalView)
+"""For the others the results are drawn beforehand, in a thread: that takes half a second of the loop's time."""
 
 
 async def launch(work: Work, guard: Guard, *, show: bool = False, **options: Any) -> Results:
     """`run` whose end by Stop is no exception: `results.interrupted` tells."""
-    if threading.current_thread() is threading.main_thread():
-        session.kernel_loop = asyncio.get_running_loop()
+    session.note_kernel_loop()
     prepared = prepare(work, **options)
     return await see_through(prepared, guard, view_here() if show else NoView())
 
@@ -44,40 +48,46 @@ async def see_through(
     The run is among those of the session as long as it goes on, unless it is a tool's own.
     """
     engine, results, outcomes, tracker = _put_together(prepared)
-    inner = is_inner()
-    if not inner:
-        session.runs.add(results)
     try:
-        if begun is not None:
-            begun(results)
-        view.attach(
-            Watched(
-                run_id=results.run_id,
-                outcomes=outcomes,
-                uses=lambda: tracker.uses(above=True),
-                stop=engine.stop,
-                cancel=engine.cancel,
+        with _under_way(results, engine, guard):
+            if begun is not None:
+                begun(results)
+            view.attach(
+                Watched(
+                    run_id=results.run_id,
+                    outcomes=outcomes,
+                    uses=lambda: tracker.uses(above=True),
+                    stop=engine.stop,
+                    cancel=engine.cancel,
+                )
             )
-        )
-        guard.attach(engine.stop)
-        try:
-            with enclosing(engine.stop):
-                await engine.execute(view.draw)
-        finally:
-            for provider in prepared.providers.values():
-                await provider.aclose()
+            guard.attach(engine.stop)
+            try:
+                with enclosing(engine.stop):
+                    await engine.execute(view.draw)
+            finally:
+                await asyncio.gather(*(_close(provider) for provider in prepared.providers.values()))
+        drawn = None if isinstance(view, WITHOUT_RESULTS) else await asyncio.to_thread(_drawn, results)
     except XzMagicsError as error:
         session.runs.drop(results)
         view.fail(error)
         raise
     except BaseException:
-        view.end(lambda: _drawn(results))
+        _ended(view, results)
         raise
+    results.shown_in_cell = _ended(view, results, drawn)
+    return results
+
+
+@contextmanager
+def _under_way(results: Results, engine: Run, guard: Guard) -> Iterator[None]:
+    if not is_inner():
+        session.runs.add(results)
+    try:
+        yield
     finally:
         results.running = False
         results.interrupted = engine.stopped or guard.stopped
-    results.shown_in_cell = view.end(lambda: _drawn(results))
-    return results
 
 
 def _put_together(prepared: Prepared) -> tuple[Run, Results, Outcomes, Tracker]:
@@ -89,7 +99,7 @@ def _put_together(prepared: Prepared) -> tuple[Run, Results, Outcomes, Tracker]:
     def remember(stamped: Stamped) -> None:
         # Until it starts, the results before are worth more; those of a tool's own run are the tool's.
         if isinstance(stamped.event, RunStarted) and not inner:
-            session.last, session.last_tracker = results, around.tracker
+            session.remember(results, around.tracker)
 
     counting = [_counting(outcomes, metrics), _counting(outcomes, session.metrics)]
     telling = [] if prepared.on_result is None else [_telling(outcomes, prepared.on_result)]
@@ -124,8 +134,25 @@ def _put_together(prepared: Prepared) -> tuple[Run, Results, Outcomes, Tracker]:
     return engine, results, outcomes, around.tracker
 
 
+async def _close(provider: Provider) -> None:
+    """One that cannot be closed, or not in time, holds up neither the results nor the others."""
+    try:
+        async with asyncio.timeout(CLOSE_S):
+            await provider.aclose()
+    except Exception:
+        logger.exception("%s could not be closed", provider.model)
+
+
+def _ended(view: View, results: Results, drawn: Mapping[str, str] | None = None) -> int | None:
+    """A view that fails loses nothing: the results are there all the same."""
+    try:
+        return view.end(lambda: drawn or _drawn(results))
+    except Exception:
+        logger.exception("the live view of run %s could not end", results.run_id)
+        return None
+
+
 def _drawn(results: Results) -> Mapping[str, str]:
-    """A table that cannot be drawn loses nothing: the results are there all the same."""
     try:
         return results.bundle()
     except Exception:

@@ -1,5 +1,7 @@
 """What is checked and decided of a run before anything of it happens: no loop is needed, and nothing is sent."""
 
+import asyncio
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from os import PathLike
@@ -8,6 +10,7 @@ from typing import Any
 from xz_magics import specs
 from xz_magics.api.granting import Granting, Tools
 from xz_magics.config import Settings, changed
+from xz_magics.errors import NestingError
 from xz_magics.events import Observer
 from xz_magics.plan import Plan, make_plan
 from xz_magics.providers import Provider
@@ -51,7 +54,8 @@ def prepare(
     on_result: Callable[[Outcome], None] | None = None,
     **given: Any,
 ) -> Prepared:
-    """Raises SpecError, ConfigError or ModelError. `given` are options that tasks share."""
+    """Raises SpecError, ConfigError, ModelError or NestingError. `given` are options that tasks share."""
+    check_asyncio()
     options = specs.check_options(given)
     settings = _settled(session.settings, retries=retries, stream=stream)
     opener = Opener(settings, session.local_model, base_url=base_url)
@@ -78,6 +82,15 @@ def prepare(
         on_result=on_result,
         on_kernel=granting.on_kernel(plan.tasks),
     )
+
+
+def check_asyncio(version: tuple[int, ...] = sys.version_info[:2]) -> None:
+    """From Python 3.14 on, asyncio no longer works with the tasks that nest_asyncio puts in the place of its own."""
+    if version >= (3, 14) and hasattr(asyncio, "_nest_patched") and not hasattr(asyncio, "_nest_asyncio2"):
+        raise NestingError(
+            "nest_asyncio.apply() was called in this process, and asyncio does not work after it on Python 3.14",
+            "restart the kernel, without it or with nest_asyncio2.apply() in its place",
+        )
 
 
 def _settled(settings: Settings, *, retries: int | None, stream: bool | None) -> Settings:

@@ -5,7 +5,7 @@ from typing import Protocol
 from xz_magics.errors import XzMagicsError
 from xz_magics.views.progress import Finished, TerminalView
 from xz_magics.views.watched import Watched
-from xz_magics.views.widget import NotebookView, in_kernel
+from xz_magics.views.widget import LineView, NotebookView, place
 
 __all__ = ["NoView", "View", "Watched", "view_here"]
 
@@ -47,6 +47,12 @@ class NoView:
         """Nothing is shown."""
 
 
-def view_here() -> View:
-    """A widget in a kernel, a line elsewhere."""
-    return NotebookView() if in_kernel() else TerminalView()
+def view_here(*, background: bool = False) -> View:
+    """A dashboard in a page, a line elsewhere. In the background nobody but the view tells of an error."""
+    match place():
+        case "page":
+            return NotebookView(background=background)
+        case "notebook file":
+            return LineView(background=background)
+        case "terminal":
+            return TerminalView(background=background)

@@ -1,5 +1,6 @@
 """A run in one line, and that line in a terminal."""
 
+import math
 import shutil
 import sys
 import time
@@ -9,10 +10,12 @@ from xz_magics.errors import XzMagicsError
 from xz_magics.outcomes import Outcomes, State
 from xz_magics.records import STATUSES
 from xz_magics.views.watched import Watched
-from xz_magics.views.wording import dollars_words, seconds_words
+from xz_magics.views.wording import dollars_words, harmless, seconds_words
 
 Finished = Callable[[], Mapping[str, str]]
 """Draws the results as a page shows them, text/plain and text/html: only where they are shown, for it takes time."""
+
+QUIET_S, SOON_S = 10.0, 1.0
 
 TOLD: tuple[State, ...] = ("running", *(status for status in STATUSES if status != "done"))
 
@@ -32,7 +35,9 @@ def progress_line(outcomes: Outcomes) -> str:
     parts.append(f"{outcomes.tokens:,} tokens")
     if outcomes.cost_usd:
         parts.append(dollars_words(outcomes.cost_usd))
-    if outcomes.started_at is not None:
+    if outcomes.duration_s is not None:
+        parts.append(seconds_words(outcomes.duration_s))
+    elif outcomes.started_at is not None:
         parts.append(seconds_words(time.time() - outcomes.started_at))
     pause_s = (outcomes.resumes_at or 0) - time.time()
     if pause_s > 0:
@@ -44,35 +49,69 @@ def _states(counts: Mapping[State, int]) -> list[str]:
     return [f"{counts[state]} {state.replace('_', ' ')}" for state in TOLD if counts[state]]
 
 
-class TerminalView:
-    """One line that redraws itself, and is gone at the end; where there is no terminal, nothing is drawn."""
+def error_words(error: XzMagicsError) -> str:
+    """What a person is told of a run that could not begin."""
+    return harmless(f"{type(error).__name__}: {error}")
 
-    def __init__(self) -> None:
-        self._live = sys.stderr.isatty()
+
+class TerminalView:
+    """One line that redraws itself, and is gone at the end. Where there is no terminal, plain lines: at the start, when
+    another tenth of the tasks has ended, after ten seconds of silence, and at the end. In the background, where
+    somebody types meanwhile, only the last of them.
+    """
+
+    def __init__(self, *, background: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._background = background
+        self._live = sys.stderr.isatty() and not background
         self._width = 0
+        self._tenth = -1
+        self._told_at = -math.inf
         self._watched: Watched | None = None
 
     def attach(self, watched: Watched) -> None:
         self._watched = watched
 
     def draw(self) -> None:
-        if self._live and self._watched is not None:
-            self._write(progress_line(self._watched.outcomes))
+        if self._watched is None or self._background:
+            return
+        if self._live:
+            self._redraw(progress_line(self._watched.outcomes))
+        elif self._is_due(self._watched.outcomes):
+            self._say(progress_line(self._watched.outcomes))
 
     def end(self, finished: Finished | None) -> int | None:
         """The result is left to the cell's value to show; None: it has not been shown here."""
         del finished
         if self._live:
-            self._write("")
+            self._redraw("")
             sys.stderr.write("\r")
             sys.stderr.flush()
+        elif self._watched is not None:
+            run = f"run {self._watched.run_id}: " if self._background else ""
+            self._say(run + progress_line(self._watched.outcomes))
         return None
 
     def fail(self, error: XzMagicsError) -> None:
-        del error
-        self.end(None)
+        if self._background:
+            self._say(error_words(error))
+        elif self._live:
+            self.end(None)
 
-    def _write(self, line: str) -> None:
+    def _is_due(self, outcomes: Outcomes) -> bool:
+        now = self._clock()
+        quiet_s = now - self._told_at
+        tenth = -1 if outcomes.note else 10 * outcomes.ended // max(1, len(outcomes.written))
+        if quiet_s < QUIET_S and (tenth == self._tenth or (quiet_s < SOON_S and self._tenth >= 0)):
+            return False
+        self._tenth, self._told_at = tenth, now
+        return True
+
+    def _say(self, line: str) -> None:
+        sys.stderr.write(line + "\n")
+        sys.stderr.flush()
+
+    def _redraw(self, line: str) -> None:
         """A line that the terminal wraps could not be drawn over."""
         line = line[: shutil.get_terminal_size().columns - 1]
         sys.stderr.write("\r" + line.ljust(self._width))

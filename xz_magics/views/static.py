@@ -3,13 +3,16 @@
 import base64
 import logging
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 from itertools import accumulate
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 from xz_magics.metrics import duration_bins, percentile, token_bins
-from xz_magics.records import LimitUse, Outcome, Status
+from xz_magics.records import LimitUse, Outcome, Span, Status
 from xz_magics.views import text
+from xz_magics.views.spans import KIND_WORDS, kind_seconds, most_words, requests_under_way, whole_time
 from xz_magics.views.wording import (
     COLOURS,
     SIGNS,
@@ -28,12 +31,17 @@ from xz_magics.views.wording import (
     totals_words,
 )
 
+if TYPE_CHECKING:
+    from xz_magics.views.plots import Figure
+
 logger = logging.getLogger("xz_magics")
 
 AT_MOST_ROWS = 200
+MOST_BYTES = 192_000
+"""Of a whole page but the table's head and notes, so that a saved notebook stays small: rows give way to pictures."""
 MOST_BYTES_OF_A_TEXT = 2_000
-MOST_BYTES_OF_TEXTS = 30_000
-"""Shared by the rows, so that a saved notebook stays small."""
+MOST_BYTES_OF_TEXTS = 22_000
+"""Shared by the rows."""
 TALL_CHARACTERS, TALL_LINES = 500, 6
 
 FAINT = "#80808040"
@@ -48,18 +56,18 @@ def page(
     duration_s: float | None,
     uses: Sequence[LimitUse] = (),
     warnings: Sequence[str] = (),
+    pauses: Sequence[Span] = (),
 ) -> str:
-    """Everything: summary, warnings, table, both histograms, limits. `duration_s` is None while the run goes on.
+    """Everything: summary, warnings, table, histograms, timeline, limits. `duration_s` is None while the run goes on.
 
     `outcomes` hold nested subagents, too: each after its parent. They are counted, and have no row of their own.
     The classes keep MathJax from taking what stands between two dollar signs for a formula.
     """
     roots = [outcome for outcome in outcomes if outcome.parent is None]
-    parts = [_summary(outcomes, duration_s), *map(_warning, warnings)]
-    if roots:
-        parts += [_table(outcomes), _histograms(roots)]
-    parts += map(_limit, uses)
-    return f'<div class="tex2jax_ignore mathjax_ignore" style="line-height:1.4">{"".join(parts)}</div>'
+    above = "".join([_summary(outcomes, duration_s), *map(_warning, warnings)])
+    below = "".join([_histograms(roots), _timeline(outcomes, pauses), *map(_limit, uses)])
+    table = _table(outcomes, MOST_BYTES - len(above.encode()) - len(below.encode())) if roots else ""
+    return f'<div class="tex2jax_ignore mathjax_ignore" style="line-height:1.4">{above}{table}{below}</div>'
 
 
 def _summary(outcomes: Sequence[Outcome], duration_s: float | None) -> str:
@@ -80,23 +88,25 @@ def _warning(warning: str) -> str:
     return f'<div style="margin:6px 0;{_bar_beside("incomplete")}">{_safe(warning)}</div>'
 
 
-def _table(outcomes: Sequence[Outcome]) -> str:
-    """A row per task. Models are told only where there are several."""
+def _table(outcomes: Sequence[Outcome], room: int) -> str:
+    """A row per task, as many as there is room for, in bytes. Models are told only where there are several."""
     found = families(outcomes)
-    shown = found[:AT_MOST_ROWS]
-    room = min(MOST_BYTES_OF_A_TEXT, MOST_BYTES_OF_TEXTS // len(shown))
+    first = found[:AT_MOST_ROWS]
     models = len({family[0].model for family in found}) > 1
-    columns = number_columns(shown, costs=True)
-    heads = [*((word, WORDS) for word in ("task", "status", "answer")), *((head, NUMBER) for head, _ in columns)]
+    columns = number_columns(first, costs=True)
+    answer = f"{WORDS};min-width:14em"
+    heads = [("task", WORDS), ("status", WORDS), ("answer", answer), *((head, NUMBER) for head, _ in columns)]
     head = "".join(f'<th style="{style}">{word}</th>' for word, style in heads)
+    room_of_a_text = min(MOST_BYTES_OF_A_TEXT, MOST_BYTES_OF_TEXTS // len(first))
     numbers = zip(*(cells for _, cells in columns), strict=True)
-    rows = "".join(_row(family[0], room, row, models=models) for family, row in zip(shown, numbers, strict=True))
-    more = len(found) - len(shown)
+    rows = [_row(one[0], room_of_a_text, row, models=models) for one, row in zip(first, numbers, strict=True)]
+    shown = max(1, bisect_right(list(accumulate(len(row.encode()) for row in rows)), room))
+    more = len(found) - len(rows[:shown])
     notes = [f"… and {more:,} more in .df" if more else "", nested_words(outcomes)]
     return (
         '<div style="max-height:40em;overflow:auto;margin:8px 0">'
         '<table cellpadding="5" style="width:100%;margin:0;border-collapse:collapse;table-layout:auto">'
-        f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
+        f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows[:shown])}</tbody></table></div>"
         + "".join(f'<div style="opacity:.7">{note}</div>' for note in notes if note)
     )
 
@@ -106,7 +116,7 @@ def _row(outcome: Outcome, room: int, numbers: Sequence[str], *, models: bool) -
     return (
         f'<tr style="border-top:1px solid {FAINT}"><td style="{WORDS}"><b>{_isolated(outcome.label)}</b>{model}</td>'
         f'<td style="{WORDS}">{_badge(outcome.status, status_words(outcome))}</td>'
-        f'<td style="{WORDS};min-width:14em;white-space:pre-wrap;overflow-wrap:anywhere">{_answer(outcome, room)}</td>'
+        f'<td style="{WORDS};white-space:pre-wrap;overflow-wrap:anywhere">{_answer(outcome, room)}</td>'
         + "".join(f'<td style="{NUMBER}">{escape(number).replace(" ", NO_BREAK)}</td>' for number in numbers)
         + "</tr>"
     )
@@ -127,25 +137,40 @@ def _answer(outcome: Outcome, room: int) -> str:
 
 
 def _histograms(outcomes: Sequence[Outcome]) -> str:
-    """The picture, or the bars as text where it cannot be drawn: what was paid for is shown in any case."""
     if all(outcome.duration_s is None and outcome.total_tokens is None for outcome in outcomes):
         return ""
+    bars = [
+        text.histogram_bars(duration_bins(outcomes), "Seconds per task"),
+        text.histogram_bars(token_bins(outcomes), "Tokens per task"),
+    ]
+    return _picture(lambda plots: plots.histograms(outcomes), _histograms_told(outcomes), "\n\n".join(bars))
+
+
+def _timeline(outcomes: Sequence[Outcome], pauses: Sequence[Span]) -> str:
+    time = whole_time(outcomes)
+    if time is None:
+        return ""
+    told = _timeline_told(outcomes, pauses, time[1] - time[0])
+    return _picture(lambda plots: plots.timeline(outcomes, pauses), told, text.curve(outcomes))
+
+
+def _picture(draw: Callable[[ModuleType], "Figure"], told: str, as_text: str) -> str:
+    """The picture, or the text where it cannot be drawn: what was paid for is shown in any case."""
     try:
         from xz_magics.views import plots
 
-        picture = plots.histograms(outcomes)
+        picture = draw(plots)
         data = base64.b64encode(plots.png(picture)).decode("ascii")
     except Exception:
-        logger.exception("The histograms could not be drawn")
-        bars = text.histogram_bars(duration_bins(outcomes), "Seconds per task")
-        return f"<pre>{_safe(bars)}\n\n{_safe(text.histogram_bars(token_bins(outcomes), 'Tokens per task'))}</pre>"
+        logger.exception("A picture could not be drawn")
+        return f"<pre>{_safe(as_text)}</pre>"
     return (
-        f'<img alt="{_told(outcomes)}" width="{picture.bbox.width:.0f}" style="max-width:100%;height:auto"'
+        f'<img alt="{_safe(told)}" width="{picture.bbox.width:.0f}" style="max-width:100%;height:auto"'
         f' src="data:image/png;base64,{data}">'
     )
 
 
-def _told(outcomes: Sequence[Outcome]) -> str:
+def _histograms_told(outcomes: Sequence[Outcome]) -> str:
     """The histograms in a sentence, for those who cannot see them."""
     seconds = [outcome.duration_s for outcome in outcomes if outcome.duration_s is not None]
     tokens = [outcome.total_tokens for outcome in outcomes if outcome.total_tokens is not None]
@@ -156,6 +181,17 @@ def _told(outcomes: Sequence[Outcome]) -> str:
     if tokens:
         low, middle, high = (f"{percentile(tokens, percent):,.0f}" for percent in (0, 50, 100))
         words.append(f"Tokens from {low} to {high}, median {middle}.")
+    return " ".join(words)
+
+
+def _timeline_told(outcomes: Sequence[Outcome], pauses: Sequence[Span], duration_s: float) -> str:
+    number = f"{len(outcomes):,} subagent{'' if len(outcomes) == 1 else 's'}"
+    most = max((count for _, count in requests_under_way(outcomes)), default=0)
+    seconds = [f"{KIND_WORDS[kind]} {seconds_words(time)}" for kind, time in kind_seconds(outcomes).items()]
+    words = [f"Timeline of {number} over {seconds_words(duration_s)}: {most_words(most)}."]
+    words.append(f"Time of all together: {', '.join(seconds)}.")
+    if pauses:
+        words.append(f"Rate limits paused the account {'once' if len(pauses) == 1 else f'{len(pauses):,} times'}.")
     return " ".join(words)
 
 

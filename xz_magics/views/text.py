@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from itertools import accumulate
 
 from xz_magics.metrics import Bin, duration_bins, token_bins
-from xz_magics.records import LimitUse, Outcome
+from xz_magics.records import LimitUse, Outcome, Status
+from xz_magics.views.spans import most_by_column, most_words
 from xz_magics.views.wording import (
     SIGNS,
     families,
@@ -28,6 +29,7 @@ AT_MOST_ROWS = 200
 LABEL_CELLS = 24
 ERROR_LINES = 3
 BAR_CELLS = 30
+HEIGHTS = " ▁▂▃▄▅▆▇█"
 EIGHTHS = ("", "▏", "▎", "▍", "▌", "▋", "▊", "▉")
 
 
@@ -37,7 +39,7 @@ def page(
     uses: Sequence[LimitUse] = (),
     warnings: Sequence[str] = (),
 ) -> str:
-    """Everything: summary, warnings, table, both histograms, limits. `duration_s` is None while the run goes on.
+    """All: summary, warnings, table, histograms, requests at once, limits. `duration_s` is None while the run goes on.
 
     `outcomes` hold nested subagents, too: each after its parent. They are counted, and have no row of their own.
     """
@@ -49,9 +51,8 @@ def page(
             histogram_bars(duration_bins(roots), "Seconds per task"),
             histogram_bars(token_bins(roots), "Tokens per task"),
         ]
-    if uses:
-        parts.append(quota_bars(uses))
-    return "\n\n".join(parts)
+    parts += [curve(outcomes), quota_bars(uses)]
+    return "\n\n".join(part for part in parts if part)
 
 
 def summary_line(outcomes: Sequence[Outcome], duration_s: float | None) -> str:
@@ -82,7 +83,7 @@ def table(outcomes: Sequence[Outcome], width: int = 100, rows: int = AT_MOST_ROW
     return "\n".join([*lines, nested] if nested else lines)
 
 
-def histogram_bars(bins: Sequence[Bin], title: str) -> str:
+def histogram_bars(bins: Sequence[Bin[Status]], title: str) -> str:
     """A line per bin: its edges, a bar, how many, and how many of these did not end as done."""
     most = max((one.total for one in bins), default=0)
     lines = [
@@ -90,6 +91,16 @@ def histogram_bars(bins: Sequence[Bin], title: str) -> str:
         for edges, one in zip(_aligned(_edges(bins), right=True), bins, strict=True)
     ]
     return "\n".join([title, *lines])
+
+
+def curve(outcomes: Sequence[Outcome]) -> str:
+    """How many requests were under way over time, in one line; empty where nothing was sent."""
+    most = most_by_column(outcomes, BAR_CELLS)
+    highest = max(most, default=0)
+    if not highest:
+        return ""
+    heights = "".join(HEIGHTS[math.ceil(count / highest * (len(HEIGHTS) - 1))] for count in most)
+    return f"Requests over time  {heights}  {most_words(highest)}"
 
 
 def quota_bars(uses: Sequence[LimitUse]) -> str:
@@ -152,7 +163,7 @@ def _char_cells(char: str) -> int:
     return 2 if unicodedata.east_asian_width(char) in "WF" else 1
 
 
-def _edges(bins: Sequence[Bin]) -> list[str]:
+def _edges(bins: Sequence[Bin[Status]]) -> list[str]:
     """Each bin's edges, with as many decimals as tell them apart."""
     pairs = [(one.left, one.right) for one in bins if one.left is not None and one.right is not None]
     whole = all(float(edge).is_integer() for pair in pairs for edge in pair)
@@ -163,7 +174,7 @@ def _edges(bins: Sequence[Bin]) -> list[str]:
     return known if len(known) == len(bins) else [*known, "unknown"]
 
 
-def _count(one: Bin) -> str:
+def _count(one: Bin[Status]) -> str:
     other = one.total - one.counts.get("done", 0)
     return f"{one.total:,} ({other:,} not done)" if other else f"{one.total:,}"
 

@@ -1,19 +1,53 @@
-"""The live view in a notebook: a progress bar with a Stop button, which becomes the static table at the end."""
+"""The live view in a notebook: a dashboard that the static table replaces at the end, or a line where no page is."""
 
+import asyncio
 import sys
 import threading
+import time
+from collections import deque
+from collections.abc import Mapping
+from contextvars import copy_context
+from functools import cache
+from html import escape
 from importlib import import_module
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 from xz_magics.errors import XzMagicsError
-from xz_magics.views.progress import Finished, progress_line
+from xz_magics.views.dashboard import Dashboard
+from xz_magics.views.progress import Finished, error_words, progress_line
 from xz_magics.views.watched import Watched
 
+Place = Literal["page", "notebook file", "terminal"]
 
-def in_kernel() -> bool:
-    """Whether there is a page, or something like it, that can show what is displayed."""
+UNHEARD_S = (1.0, 3.0, 9.0)
+"""A page that has not been heard so long after the start, for its kernel hears none while a cell runs, may have drawn
+itself only after the first message: it is told everything again."""
+CLOSED_AFTER_S = 10.0
+BEAT_S = 0.1
+"""As often as a run draws its view: so often its rest is told once it has ended."""
+LINE_AFTER_S = 1.0
+DEAF = "clicks here are served when the cell has ended; the kernel's interrupt button stops the run at once"
+UNSEEN = "The live view needs a page with widgets; when the run has ended, its result is in xz_magics.last."
+NOTHING = {"text/plain": ""}
+
+
+def place() -> Place:
+    """Who sees what is displayed: a page with widgets, a notebook that a program runs to be read later, or neither.
+
+    Such a program has no standard input to offer. A console says that it is a program in Python by the ids of its
+    messages, and a page says which cell it sends.
+    """
     shell = _shell()
-    return shell is not None and hasattr(shell, "kernel")
+    kernel = getattr(shell, "kernel", None)
+    if kernel is None:
+        return "terminal"
+    if not getattr(kernel, "_allow_stdin", True):
+        return "notebook file"
+    request = kernel.get_parent()
+    header = request.get("header", {})
+    in_python = str(header.get("msg_id")).startswith(str(header.get("session")))
+    return "terminal" if in_python and "cellId" not in request.get("metadata", {}) else "page"
 
 
 def current_cell() -> int | None:
@@ -23,45 +57,155 @@ def current_cell() -> int | None:
 
 
 class NotebookView:
-    """Shown when the run starts; `draw` is called often and sends only what changed."""
+    """Shown where it is made. The page may be heard on any thread; all else happens on the loop of the run.
 
-    def __init__(self) -> None:
+    The static form that takes the widget's place at the end survives in the saved file. A page that was reloaded
+    meanwhile no longer knows which output that was, and keeps the widget. So the widget is told the end, too, is open
+    for a while longer, since such a page takes its time to come back, and stays open if a second hello was heard.
+    """
+
+    def __init__(self, *, background: bool = False) -> None:
         from IPython.display import display
-        from ipywidgets import Button, HBox, IntProgress, Label
 
-        self._bar = IntProgress(value=0, max=1, layout={"width": "12em"})
-        self._line = Label(value="starting", layout={"flex": "1 1 auto"})
-        self._button = Button(description="Stop", icon="stop", tooltip="Stops this run; answers that came are kept")
-        self._box = HBox([self._bar, self._line, self._button], layout={"align_items": "center"})
-        self._handle: Any = display(self._box, display_id=True)
-        self._watched: Watched | None = None
+        self._widget: Any = _widget_class()()
+        _hear_at_once(self._widget.comm)
+        self._widget.on_msg(lambda _widget, wish, _buffers: self._hear(wish))
+        self._background = background
+        self._heard: deque[object] = deque()
+        self._hellos = 0
+        self._unheard_s = list(UNHEARD_S)
+        self._next: asyncio.TimerHandle | None = None
+        self._dashboard: Dashboard | None = None
+        self._handle: Any = display(self._widget, display_id=True)
         threading.Thread(target=_load_what_draws_the_end, daemon=True).start()
 
     def attach(self, watched: Watched) -> None:
-        self._watched = watched
-        self._button.on_click(lambda _: watched.stop())
+        self._loop = asyncio.get_running_loop()
+        self._attached_at = time.monotonic()
+        self._run_id = watched.run_id
+        self._dashboard = Dashboard(watched, note=DEAF if _hears_late() and not self._background else "")
+        self._obey(self._dashboard)
 
     def draw(self) -> None:
-        if self._watched is None:
+        """Once the run has ended nobody calls it any more: then it calls itself until everything is told."""
+        dashboard = self._dashboard
+        if dashboard is None:
             return
-        outcomes = self._watched.outcomes
-        self._bar.max = max(1, len(outcomes.written))
-        self._bar.value = outcomes.ended
-        self._line.value = progress_line(outcomes)
+        if not self._hellos and self._unheard_s and time.monotonic() - self._attached_at > self._unheard_s[0]:
+            del self._unheard_s[0]
+            dashboard.begin_anew()
+        for message in dashboard.flush():
+            self._widget.send(message)
+        if dashboard.over and dashboard.more and self._next is None:
+            self._next = self._loop.call_later(BEAT_S, self._draw_next)
 
     def end(self, finished: Finished | None) -> int | None:
-        """The widget gives way to the static form, which survives in the saved file. Returns the cell's number."""
-        self._handle.update(dict(finished() if finished else {"text/plain": ""}), raw=True)
-        for part in self._box.children:
-            part.style.close()
-        for part in (*self._box.children, self._box):
-            part.layout.close()
-            part.close()
-        return current_cell()
+        """Returns the cell's number; in the background None, for what is shown in the cell by now is another thing."""
+        self._handle.update(dict(finished() if finished else NOTHING), raw=True)
+        if self._dashboard is not None:
+            self._dashboard.note = f"for the whole result: %subagents show {self._run_id}"
+            self.draw()
+        closing = threading.Timer(CLOSED_AFTER_S, copy_context().run, [self._close_unless_reloaded])
+        closing.daemon = True
+        closing.start()
+        return None if self._background else current_cell()
 
     def fail(self, error: XzMagicsError) -> None:
-        del error
-        self.end(None)
+        """In the background nobody else shows the error."""
+        if self._dashboard is not None:
+            self._dashboard.fail(str(error))
+        self.end((lambda: _failed(error)) if self._background else None)
+
+    def _hear(self, wish: object) -> None:
+        """On whatever thread the kernel has for it."""
+        self._heard.append(wish)
+        if self._dashboard is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._obey, self._dashboard)
+
+    def _obey(self, dashboard: Dashboard) -> None:
+        while self._heard:
+            wish = self._heard.popleft()
+            self._hellos += wish == {"kind": "hello"}
+            dashboard.obey(wish)
+        if dashboard.over:
+            self.draw()
+
+    def _draw_next(self) -> None:
+        self._next = None
+        self.draw()
+
+    def _close_unless_reloaded(self) -> None:
+        if self._hellos < 2:
+            self._widget.layout.close()
+            self._widget.close()
+
+
+class LineView:
+    """In a notebook that a program runs: one line that is there once, then the static form in its place."""
+
+    def __init__(self, *, background: bool = False) -> None:
+        from IPython.display import display
+
+        self._background = background
+        self._line = "starting"
+        self._handle: Any = display({"text/plain": self._line}, raw=True, display_id=True)
+        self._drawn_at = 0.0
+        self._watched: Watched | None = None
+
+    def attach(self, watched: Watched) -> None:
+        self._watched = watched
+
+    def draw(self) -> None:
+        if self._watched is None or time.monotonic() - self._drawn_at < LINE_AFTER_S:
+            return
+        line, self._drawn_at = progress_line(self._watched.outcomes), time.monotonic()
+        if line != self._line:
+            self._line = line
+            self._handle.update({"text/plain": line}, raw=True)
+
+    def end(self, finished: Finished | None) -> int | None:
+        self._handle.update(dict(finished() if finished else NOTHING), raw=True)
+        return None if self._background else current_cell()
+
+    def fail(self, error: XzMagicsError) -> None:
+        self.end((lambda: _failed(error)) if self._background else None)
+
+
+def _failed(error: XzMagicsError) -> Mapping[str, str]:
+    words = error_words(error)
+    return {"text/plain": words, "text/html": f'<pre style="white-space:pre-wrap">{escape(words)}</pre>'}
+
+
+@cache
+def _widget_class() -> Any:
+    """Made at its first use: the library takes a tenth of a second to load."""
+    from anywidget import AnyWidget
+
+    folder = Path(__file__).parent
+    sources = {
+        f"_{kind}": (folder / f"dashboard.{end}").read_text("utf-8") for kind, end in (("esm", "js"), ("css", "css"))
+    }
+    return type("DashboardWidget", (AnyWidget,), {**sources, "__repr__": lambda _: UNSEEN, "__module__": __name__})
+
+
+def _hear_at_once(comm: Any) -> None:
+    """Takes the clicks on this comm out of the kernel's order of cells, where the kernel has another thread for them.
+
+    A kernel that can serve them there (ipykernel 7) from its version 7.4 on asks the comm, whose own answer is the
+    thread of the cell: there they would wait while any cell blocks. Nothing of the user's is touched on that other
+    thread: a comm would have IPython's hooks of a cell run, which draw and close the figures that the user is at.
+    """
+    take = getattr(comm, "_msg_callback", None)
+    if take is None:
+        return
+    comm.handle_msg = take
+    if hasattr(comm, "_reply_subshell_for"):
+        comm._reply_subshell_for = lambda _message, asked: asked  # noqa: SLF001 - there is no public way
+
+
+def _hears_late() -> bool:
+    """Before version 7 a kernel serves clicks only when the cell has ended."""
+    return bool(getattr(sys.modules.get("ipykernel"), "version_info", (7,))[0] < 7)
 
 
 def _load_what_draws_the_end() -> None:

@@ -12,11 +12,44 @@ from typing import Any, TypeAlias
 import pandas as pd
 
 from xz_magics.characters import whole
+from xz_magics.errors import XzMagicsError
 from xz_magics.metrics import Bin, Metrics, duration_bins, histogram as bins_of, token_bins
 from xz_magics.records import STATUSES, LimitUse, Outcome, Status, known_sum
 
 DataFrame: TypeAlias = pd.DataFrame
 Series: TypeAlias = pd.Series
+
+TIME = "datetime64[us, UTC]"
+
+
+class Table(pd.DataFrame):
+    """A DataFrame that a page does not read for formulas: between two dollar signs a model could hide a link."""
+
+    @property
+    def _constructor(self) -> type["Table"]:
+        return Table
+
+    def _repr_html_(self) -> str | None:
+        with pd.option_context({"display.html.use_mathjax": False}):
+            html: str | None = super()._repr_html_()  # type: ignore[misc]  # it is in no stub
+            return html
+
+
+class Told(Table):
+    """A table for a person to read: no text in it is cut."""
+
+    @property
+    def _constructor(self) -> type["Told"]:
+        return Told
+
+    def __repr__(self) -> str:
+        with pd.option_context({"display.max_colwidth": None}):
+            return super().__repr__()
+
+    def _repr_html_(self) -> str | None:
+        with pd.option_context({"display.max_colwidth": None}):
+            return super()._repr_html_()
+
 
 TASK_DTYPES = {
     "label": "string",
@@ -42,7 +75,7 @@ TASK_DTYPES = {
     "queued_s": "Float64",
     "spawn_s": "Float64",
     "duration_s": "Float64",
-    "started_at": "datetime64[us, UTC]",
+    "started_at": TIME,
     "finish_reason": "string",
 }
 TURN_DTYPES = {
@@ -56,7 +89,7 @@ TURN_DTYPES = {
     "estimated": "boolean",
     "cost_usd": "Float64",
     "duration_s": "Float64",
-    "started_at": "datetime64[us, UTC]",
+    "started_at": TIME,
     "finish_reason": "string",
     "tool_calls": "Int64",
     "error_type": "string",
@@ -97,6 +130,15 @@ LIMIT_DTYPES = {
     "reserved": "Float64",
     "remaining": "Float64",
 }
+
+
+def table(rows: Sequence[Mapping[str, Any]], dtypes: Mapping[str, str]) -> DataFrame:
+    """A row per mapping and a column per dtype, such as {"label": "string", "turns": "Int64"}; what is left out is NA.
+
+    For whatever else is shown as a table: dtypes that hold NA are "string", "boolean", "Int64", "Float64" and TIME,
+    whose values are datetimes with a time zone.
+    """
+    return Told(_frame([{name: row.get(name) for name in dtypes} for row in rows], dtypes))
 
 
 def tasks_frame(outcomes: Sequence[Outcome]) -> DataFrame:
@@ -172,6 +214,15 @@ def quota_frame(uses: Sequence[LimitUse]) -> DataFrame:
     return _frame([{name: getattr(use, name) for name in LIMIT_DTYPES} for use in uses], LIMIT_DTYPES)
 
 
+def parquet(frame: DataFrame) -> bytes:
+    """The table in the form that keeps its dtypes. Raises XzMagicsError where pyarrow is missing or too old."""
+    try:
+        content: bytes = frame.to_parquet(engine="pyarrow", index=False)
+    except ImportError as error:
+        raise XzMagicsError("parquet files need pyarrow", 'pip install "xz-magics[parquet]"') from error
+    return content
+
+
 def _task_row(outcome: Outcome) -> dict[str, Any]:
     counted = {"turns": len(outcome.turns), "tool_calls": sum(turn.tool_calls for turn in outcome.turns)}
     row = {name: getattr(outcome, name) for name in TASK_DTYPES if name not in counted}
@@ -198,7 +249,7 @@ def _message_rows(outcome: Outcome) -> Iterator[dict[str, Any]]:
             yield row | {"tool": call.name, "tool_call_id": call.id, "arguments": call.arguments}
 
 
-def _bins_frame(bins: Sequence[Bin]) -> DataFrame:
+def _bins_frame(bins: Sequence[Bin[Any]]) -> DataFrame:
     statuses = [status for status in STATUSES if any(status in one.counts for one in bins)]
     rows = [
         {
@@ -213,7 +264,7 @@ def _bins_frame(bins: Sequence[Bin]) -> DataFrame:
 
 
 def _frame(rows: Sequence[Mapping[str, Any]], dtypes: Mapping[str, str]) -> DataFrame:
-    return pd.DataFrame(
+    return Table(
         {name: pd.Series([_storable(row[name]) for row in rows], dtype=dtype) for name, dtype in dtypes.items()}
     )
 

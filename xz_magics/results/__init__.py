@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from xz_magics.characters import whole
 from xz_magics.errors import TasksFailed
@@ -11,6 +11,7 @@ from xz_magics.metrics import Metrics
 from xz_magics.outcomes import Outcomes, Progress, Row
 from xz_magics.quotas import Tracker
 from xz_magics.records import Outcome
+from xz_magics.results import files, plain
 
 if TYPE_CHECKING:
     from xz_magics.frames import DataFrame, Series
@@ -21,7 +22,8 @@ class Results:
     """The outcomes of one run, in the order in which its tasks were written. While the run goes on, those that ended.
 
     Iteration, `len`, `df`, histograms and JSON speak of the tasks as written; the other tables, `summary` and `metrics`
-    of the subagents nested in them, too. By label, either can be had, and while it still runs its Progress.
+    of the subagents nested in them, too. By label, either can be had, and while it still runs its Progress. `fold` is
+    what all of this is made of: each task as it stands, those that have not ended, too.
     """
 
     def __init__(
@@ -38,9 +40,10 @@ class Results:
         self.run_id = run_id
         self._warnings = warnings
         self.running = True
+        self.background = False
         self.interrupted = False
         self.shown_in_cell: int | None = None
-        self._outcomes = outcomes
+        self.fold = outcomes
         self._tracker = tracker
         self._metrics = metrics
         self._stop = stop
@@ -54,14 +57,14 @@ class Results:
         if label is None:
             self._stop()
             return
-        if self._outcomes.rows:
+        if self.fold.rows:
             self._row(label)
         self._cancel(label)
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a person should know of this run, each in one line."""
-        faults = self._outcomes.tool_faults
+        faults = self.fold.tool_faults
         return (
             *self._warnings,
             *(f"{name} went wrong in {count} of its calls: see messages_df" for name, count in faults.items()),
@@ -69,12 +72,12 @@ class Results:
 
     @property
     def outcomes(self) -> list[Outcome]:
-        return self._outcomes.roots()
+        return self.fold.roots()
 
     @property
     def duration_s(self) -> float | None:
         """None while the run goes on."""
-        return self._outcomes.duration_s
+        return self.fold.duration_s
 
     @property
     def df(self) -> "DataFrame":
@@ -88,28 +91,28 @@ class Results:
         """The same columns for all: each task is followed by the subagents nested in it (`parent`, `depth`)."""
         from xz_magics import frames
 
-        return frames.tasks_frame(self._outcomes.all())
+        return frames.tasks_frame(self.fold.all())
 
     @property
     def turns_df(self) -> "DataFrame":
         """A row per model call, nested subagents' too."""
         from xz_magics import frames
 
-        return frames.turns_frame(self._outcomes.all())
+        return frames.turns_frame(self.fold.all())
 
     @property
     def messages_df(self) -> "DataFrame":
         """A row per message of each conversation, and one per tool call after the message that asks for it."""
         from xz_magics import frames
 
-        return frames.messages_frame(self._outcomes.all())
+        return frames.messages_frame(self.fold.all())
 
     @property
     def summary(self) -> "Series[Any]":
         """Counts by status, tokens, dollars and seconds of the whole run, nested subagents included."""
         from xz_magics import frames
 
-        return frames.summary(self._outcomes.all(), self.duration_s)
+        return frames.summary(self.fold.all(), self.duration_s)
 
     @property
     def quota(self) -> "DataFrame":
@@ -144,29 +147,60 @@ class Results:
 
         return frames.token_histogram(self.outcomes)
 
-    def plot(self) -> "Figure":
-        """Both histograms side by side, by status."""
+    def plot(self, by: Literal["status", "model"] = "status") -> "Figure":
+        """Both histograms side by side, their bars stacked by status or by model. Raises SpecError for another `by`."""
         from xz_magics.views import plots
 
-        return plots.histograms(self.outcomes)
+        return plots.histograms(self.outcomes, by=by)
 
-    def to_json(self, *, indent: int | None = None) -> str:
-        """The outcomes as JSON text; `failed` counts whatever is not done."""
-        return whole(json.dumps(self.to_dict(), indent=indent, ensure_ascii=False))
+    def timeline(self) -> "Figure":
+        """Who ran when, nested subagents included: waiting, calls, retries, pauses, tools, and how many at once."""
+        from xz_magics.views import plots
+
+        return plots.timeline(self.fold.all(), self.fold.pauses)
+
+    @overload
+    def to_csv(self, path: None = None) -> str: ...
+    @overload
+    def to_csv(self, path: files.FilePath) -> None: ...
+    def to_csv(self, path: files.FilePath | None = None) -> str | None:
+        """`df` for spreadsheets: as text, or in a file, which begins with the mark without which Excel misreads UTF-8.
+
+        A text that a spreadsheet might compute begins with an apostrophe, control characters are left out, and an empty
+        text looks like an unknown one. All else comes back by pandas' `read_csv`; `to_parquet` brings back everything.
+        """
+        from xz_magics.frames import spreadsheets
+
+        return _given(spreadsheets.csv_text(self.df), path, "utf-8-sig")
+
+    def to_parquet(self, path: files.FilePath) -> None:
+        """`df` with its dtypes. Raises XzMagicsError where pyarrow is missing."""
+        from xz_magics import frames
+
+        files.write(frames.parquet(self.df), path)
+
+    @overload
+    def to_json(self, path: None = None, *, indent: int | None = None) -> str: ...
+    @overload
+    def to_json(self, path: files.FilePath, *, indent: int | None = None) -> None: ...
+    def to_json(self, path: files.FilePath | None = None, *, indent: int | None = None) -> str | None:
+        """The outcomes as JSON text or in a file; `failed` counts whatever is not done."""
+        return _given(whole(json.dumps(self.to_dict(), indent=indent, ensure_ascii=False)), path)
+
+    @overload
+    def to_html(self, path: None = None) -> str: ...
+    @overload
+    def to_html(self, path: files.FilePath) -> None: ...
+    def to_html(self, path: files.FilePath | None = None) -> str | None:
+        """The page that a notebook shows, as one document that needs nothing else: as text or in a file."""
+        return _given(files.document(self._repr_html_(), f"subagents, run {self.run_id}"), path)
 
     def to_dict(self) -> dict[str, Any]:
-        outcomes = self.outcomes
-        successful = sum(outcome.success for outcome in outcomes)
-        return {
-            "results": [_plain(outcome) for outcome in outcomes],
-            "total_duration_ms": None if self.duration_s is None else round(self.duration_s * 1000),
-            "successful": successful,
-            "failed": len(outcomes) - successful,
-        }
+        return plain.run(self.outcomes, self.duration_s)
 
     def raise_for_failures(self) -> "Results":
         """Raises TasksFailed unless every task is done; returns the results themselves otherwise."""
-        rows = self._outcomes.written
+        rows = self.fold.written
         bad = [row for row in rows if row.state != "done"]
         if bad:
             named = ", ".join(f"{row.task.label} ({_trouble(row)})" for row in bad[:5])
@@ -204,12 +238,13 @@ class Results:
     def __repr__(self) -> str:
         from xz_magics.views import text
 
-        return text.page(self._outcomes.all(), self.duration_s, self._tracker.uses(above=True), self.warnings)
+        return text.page(self.fold.all(), self.duration_s, self._tracker.uses(above=True), self.warnings)
 
     def _repr_html_(self) -> str:
         from xz_magics.views import static
 
-        return static.page(self._outcomes.all(), self.duration_s, self._tracker.uses(above=True), self.warnings)
+        uses = self._tracker.uses(above=True)
+        return static.page(self.fold.all(), self.duration_s, uses, self.warnings, self.fold.pauses)
 
     def bundle(self) -> Mapping[str, str]:
         """What a page shows in place of the live view."""
@@ -224,7 +259,9 @@ class Results:
             raise NotImplementedError  # IPython's word for "take the other forms"
 
     def _row(self, label: str) -> Row:
-        rows = self._outcomes.rows
+        rows = self.fold.rows
+        if not rows and self.running:
+            raise KeyError(f"{label!r}: the run is about to begin; look again")
         if label not in rows:
             close = get_close_matches(label, list(rows), n=1)
             mend = f"did you mean {close[0]}?" if close else f"there are: {', '.join(list(rows)[:10])}"
@@ -232,27 +269,12 @@ class Results:
         return rows[label]
 
 
+def _given(text: str, path: files.FilePath | None, encoding: str = "utf-8") -> str | None:
+    if path is None:
+        return text
+    files.write(text.encode(encoding), path)
+    return None
+
+
 def _trouble(row: Row) -> str:
     return (row.outcome and row.outcome.error_type) or row.state
-
-
-def _plain(outcome: Outcome) -> dict[str, Any]:
-    duration_s = outcome.duration_s
-    return {
-        "label": outcome.label,
-        "success": outcome.success,
-        "status": outcome.status,
-        "output": outcome.output,
-        "duration_ms": None if duration_s is None else round(duration_s * 1000),
-        "error": outcome.error,
-        "error_type": outcome.error_type,
-        "model": outcome.model,
-        "turns": len(outcome.turns),
-        "input_tokens": outcome.input_tokens,
-        "output_tokens": outcome.output_tokens,
-        "total_tokens": outcome.total_tokens,
-        "estimated": outcome.estimated,
-        "cost_usd": outcome.cost_usd,
-        "tree_tokens": outcome.tree_tokens,
-        "tree_cost_usd": outcome.tree_cost_usd,
-    }

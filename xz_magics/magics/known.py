@@ -1,0 +1,75 @@
+"""What this kernel has names for: models, tools, variables, and the tasks of its runs. Nothing heavy is loaded."""
+
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from xz_magics.config import Settings
+from xz_magics.providers.opening import MAKERS
+from xz_magics.session import session
+
+
+class Names:
+    """Each looked up when it is asked for; the latest runs come first. `shell` is IPython's, with the variables."""
+
+    def __init__(self, shell: Any) -> None:
+        self._shell = shell
+
+    def models(self) -> Iterable[str]:
+        settings = session.settings
+        own = [settings.model] if settings.model else []
+        scripts = (f"scripted:{name}" for name in settings.scripts)
+        return [*own, "local", *used_models(), *scripts, *(f"{name}:" for name in endpoints(settings))]
+
+    def tools(self) -> Iterable[str]:
+        return list(session.toolbox.registry)
+
+    def variables(self) -> Iterable[str]:
+        """Those that a prompt can hold."""
+        names: Mapping[str, object] = dict(self._shell.user_ns)
+        public = (name for name in names if not name.startswith("_") and name not in self._shell.user_ns_hidden)
+        return [name for name in public if _fits(names[name])]
+
+    def labels(self, *, running: bool) -> Iterable[str]:
+        runs = session.runs.running() if running else session.runs.all()
+        return [label for run in reversed(runs) for label in tuple(run.fold.rows)]
+
+    def runs(self) -> Iterable[str]:
+        return [run.run_id for run in reversed(session.runs.all())]
+
+
+def used_models() -> list[str]:
+    """Those of the runs that this kernel still knows."""
+    runs = reversed(session.runs.all())
+    return list(dict.fromkeys(row.task.model for run in runs for row in tuple(run.fold.rows.values())))
+
+
+def endpoints(settings: Settings) -> Mapping[str, tuple[str | None, str]]:
+    """The name of each key's variable, and the address, by what stands before the colon in a model's name."""
+    makers = {
+        name: (maker.key_env, os.environ.get(f"{name.upper()}_BASE_URL") or maker.base_url)
+        for name, maker in MAKERS.items()
+    }
+    own = {name: (one.get("key_env"), str(one.get("base_url"))) for name, one in settings.endpoints.items()}
+    return makers | own
+
+
+def has_key(key_env: str) -> bool:
+    return bool(os.environ.get(key_env, "").strip())
+
+
+def without_user(url: str) -> str:
+    """The URL's scheme, host and port: a password may stand before the host, a key behind it."""
+    parts = urlsplit(url if "://" in url else f"http://{url}")
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+
+def _fits(value: object) -> bool:
+    """Whether its type is one that templates take; rows and numbers of other libraries are told by their look."""
+    if isinstance(value, str | int | float | list | tuple | Mapping):
+        return True
+    kind = type(value)
+    return (hasattr(kind, "to_dict") and getattr(value, "ndim", None) == 1) or (
+        hasattr(kind, "item") and getattr(value, "ndim", None) == 0
+    )
