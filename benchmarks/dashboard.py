@@ -1,9 +1,9 @@
 """How smooth the dashboard is in the real page: `python benchmarks/dashboard.py`.
 
-A cell in JupyterLab shows a run of many subagents, made up by `dashboard_kernel.Stage`, and draws it ten times a second;
-a tenth of the rows changes between two draws, or all. Counted in the page: the messages that reach it, the frames that
-the browser draws, the tasks of the page's one thread that took more than 50 ms, and how busy that thread is. The first
-line is the page at rest.
+A cell in JupyterLab shows a run of many subagents, made up by `dashboard_kernel.Stage`, and draws it ten times a
+second; a tenth of the rows changes between two draws, or all. Counted in the page: the messages that reach it, the
+frames that the browser draws, the tasks of the page's one thread that took more than 50 ms, and how busy that thread
+is. The first line is the page at rest.
 
 It needs the extras `notebook` and `test`, and Debian's chromium.
 """
@@ -19,7 +19,7 @@ sys.path.insert(0, str(HERE.parent / "tests" / "browser"))
 
 import lab as jupyter  # noqa: E402 - from the folder just named
 from notebook_page import NotebookPage  # noqa: E402 - likewise
-from playwright.sync_api import expect  # noqa: E402 - after the two that need it
+from playwright.sync_api import WebSocket, expect  # noqa: E402 - after the two that need it
 
 CELL = """
 import asyncio, sys
@@ -89,7 +89,11 @@ def main() -> None:
     ):
         context = browser.new_context(viewport={"width": 1200, "height": 1000})
         frames: list[str | bytes] = []
-        context.on("page", lambda page: page.on("websocket", lambda wire: wire.on("framereceived", frames.append)))
+
+        def listen(wire: WebSocket) -> None:
+            wire.on("framereceived", lambda frame: frames.append(frame))  # noqa: PLW0108 - no method of a list is taken
+
+        context.on("page", lambda page: page.on("websocket", listen))
         for rows, share in [(rows, share) for rows in given.rows for share in (0.1, 1.0)]:
             cell = CELL.format(folder=str(HERE), rows=rows, share=share)
             notebook = NotebookPage(context, lab, f"{rows}-{share}.ipynb", [cell])

@@ -14,7 +14,7 @@ from strategies import task
 
 import xz_magics
 from xz_magics import api, errors, records, specs
-from xz_magics.api import preparing, run, run_arguments, run_sync
+from xz_magics.api import launching, preparing, run, run_arguments, run_sync
 from xz_magics.api.granting import Granting
 from xz_magics.config import Settings, changed
 from xz_magics.errors import ConfigError, ModelError, NestingError, RunInterrupted, RunStopped, SpecError, XzMagicsError
@@ -356,7 +356,46 @@ def test_shown_in_a_script_it_writes_plain_lines_where_there_is_no_terminal(caps
     assert "\r" not in told
 
 
+class Watching:
+    """A view that does at its end what it is told to."""
+
+    def __init__(self, at_end=lambda: None):
+        self._at_end = at_end
+
+    def attach(self, watched):
+        self.watched = watched
+
+    def draw(self):
+        pass
+
+    def end(self, finished):
+        self._at_end()
+
+    def fail(self, error):
+        raise RuntimeError("the page is gone")
+
+
+def test_a_view_that_cannot_tell_of_an_error_does_not_hide_it(monkeypatch, caplog):
+    monkeypatch.setattr(launching, "view_here", Watching)
+
+    async def fail(_provider, _tell):
+        raise ModelError("no such model", "take another")
+
+    monkeypatch.setattr("xz_magics.providers.scripted.ScriptedProvider.open", fail)
+
+    with pytest.raises(ModelError, match="no such model"):
+        run_sync(["a"], model="scripted:ten", show=True)
+    assert "the page is gone" in caplog.text
+
+
 # Stop
+
+
+def test_stop_while_the_end_is_drawn_is_heard(monkeypatch):
+    monkeypatch.setattr(launching, "view_here", lambda: Watching(lambda: signal.raise_signal(signal.SIGINT)))
+
+    with pytest.raises(RunInterrupted, match="Stopped: 1 of 1 tasks are done"):
+        run_sync(["a"], model="scripted:ten", show=True)
 
 
 async def test_stop_ends_an_awaited_run_with_what_came_kept(session):

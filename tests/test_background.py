@@ -651,3 +651,25 @@ async def test_who_is_cancelled_while_the_results_are_drawn_ends_the_view_all_th
         await running
 
     assert view.ended == [{"text/plain": view.run_id}]
+
+
+def test_what_stands_below_the_cell_stays_true_while_the_run_goes_on():
+    handle = start(["a"], model="scripted:slow")
+
+    shown = handle._repr_mimebundle_()["text/plain"]
+    assert shown.startswith(f"run {handle.run_id} in the background: await it")
+
+    handle.cancel()
+    handle.wait(10)
+    assert handle._repr_mimebundle_()["text/plain"] == repr(handle)
+
+
+def test_a_run_that_ends_with_its_thread_says_so_and_nobody_waits_for_ever(session):
+    handle = start(["a"], model="scripted:slow")
+
+    session.engine.close()
+
+    with pytest.raises(XzMagicsError, match="was ended with the thread"):
+        handle.wait(10)
+    with pytest.raises(XzMagicsError, match="was ended with the thread"):
+        handle.wait(10)

@@ -145,3 +145,24 @@ def test_weights_that_are_not_there_are_told_with_the_command_that_fetches_them(
 
 def test_a_cache_folder_that_is_not_there_yet_is_looked_for_in_what_is_above_it(tmp_path):
     assert row("cache folder")["found"].startswith(f"{tmp_path / 'cache'}, ")
+
+
+def test_what_is_broken_is_a_finding_and_hides_no_other(monkeypatch):
+    whole = set(doctor.report()["check"])
+    monkeypatch.setenv("HTTPS_PROXY", "http://[bad")
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://[worse")
+
+    frame = doctor.report()
+
+    assert len(set(frame["check"]) & whole) >= len(whole) - 2
+    assert (frame["state"] != "ok").any()
+    assert (frame[frame["state"] != "ok"]["mend"] != "").all()
+
+
+def test_a_working_directory_that_is_gone_is_no_end_of_it(monkeypatch, tmp_path):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+
+    assert len(doctor.report()) > 5

@@ -6,7 +6,7 @@ from hypothesis import given, settings, strategies as st
 from strategies import Ran, answering, task
 
 from xz_magics.engine import Run
-from xz_magics.events import TaskEnded, TaskPlanned, TaskStarted, from_json, to_json
+from xz_magics.events import RunEnded, TaskEnded, TaskPlanned, TaskStarted, from_json, to_json
 from xz_magics.providers.scripted import Script, ScriptedProvider, Step
 from xz_magics.quotas import Tracker
 from xz_magics.records import Quota
@@ -142,6 +142,44 @@ async def test_a_view_that_fails_is_not_drawn_again_and_the_run_goes_on(caplog):
     assert outcomes[0].success
     assert len(drawn) == 1
     assert "the live view failed" in caplog.text
+
+
+async def test_the_view_is_drawn_once_more_after_the_end():
+    drawn = []
+
+    def beat():
+        drawn.append(ran.outcomes.duration_s)
+
+    ran = Ran([task()], {"scripted:": answering("x")}, beat=beat)
+    await ran.to_the_end()
+
+    assert drawn[-1] == ran.outcomes.duration_s is not None
+
+
+async def test_a_provider_that_goes_on_opening_after_stop_is_not_heard_any_more():
+    model = answering("x")
+    told = asyncio.Event()
+
+    async def open_slowly(tell):
+        def note_late():
+            tell("still starting")
+            loop.call_soon_threadsafe(told.set)
+
+        loop = asyncio.get_running_loop()
+        loop.call_later(0.1, note_late)
+        await asyncio.sleep(30)
+
+    model.open = open_slowly
+    ran = Ran([task()], {"scripted:": model})
+    ran.start()
+    await asyncio.sleep(0.02)
+    ran.engine.stop()
+    await ran.job
+    await told.wait()
+    await asyncio.sleep(0)
+
+    assert ran.outcomes.note == ""
+    assert isinstance(ran.events[-1].event, RunEnded)
 
 
 async def test_cancelling_the_coroutine_itself_still_ends_every_task():

@@ -318,3 +318,17 @@ def test_any_rows_become_a_table_with_the_dtypes_given_and_what_is_left_out_is_n
     assert frame["known"].tolist() == [pd.NA, True]
     assert frame["started_at"].tolist() == [pd.NaT, pd.Timestamp(started_at)]
     assert dtypes(frames.table([], types)) == types
+
+
+def test_a_table_to_read_cuts_no_text_and_says_when_it_is_empty():
+    words = "a long finding " * 10
+
+    assert words.strip() in " ".join(repr(frames.table([{"found": words}], {"found": "string"})).split())
+    assert words.strip() in frames.table([{"found": words}], {"found": "string"})._repr_html_()
+    assert repr(frames.table([], {"found": "string"})) == "there is nothing to show"
+
+
+def test_no_table_of_ours_is_read_for_formulas():
+    kept = frames.tasks_frame([DONE])[["label", "output"]].head(1)
+
+    assert "tex2jax_ignore" in kept._repr_html_()

@@ -78,12 +78,15 @@ def test_the_first_notebook_shows_tables_histograms_a_picture_and_limits(run):
     shown = _shown(run(NOTEBOOKS[0]))
 
     for source in shown:
-        if source.startswith("%%subagents"):
+        if source.startswith("%%subagents") and "--background" not in source:
             assert list(shown[source]) == ["text/plain", "text/html"]
             assert "<table" in shown[source]["text/html"]
             assert "data:image/png;base64," in shown[source]["text/html"]
             assert "Tokens per task" in shown[source]["text/plain"]
             assert "run tokens" in shown[source]["text/plain"]
+    assert "run " in _of(shown, "%%subagents --background")["text/plain"]
+    assert "river" in _of(shown, "results = await later")["text/html"]
+    assert "image/png" in _of(shown, "answers.timeline")
     assert "haiku" in _of(shown, "answers.df")["text/html"]
     for source in ("answers.duration_histogram", "answers.token_histogram"):
         assert _of(shown, source)["text/plain"].split()[:3] == ["left", "right", "total"]

@@ -339,6 +339,16 @@ def test_a_retry_and_a_pause_of_the_account_are_told_apart_from_the_calls_around
     ]
 
 
+def test_pauses_follow_one_another_where_an_attempt_never_came_to_a_request():
+    retry = {"label": "a", "turn": 1, "delay_s": 1.0, "error": "e"}
+    assert spans_of(
+        RetryScheduled(attempt=1, error_type="rate_limited", **retry),
+        RetryScheduled(attempt=2, error_type="network", **retry),
+        TurnEnded(label="a", turn=TURN),
+        TaskEnded(label="a", status="failed"),
+    ) == [("rate_limited", "", 2, 3), ("retry", "", 3, 4), ("queued", "", 4, 5)]
+
+
 def test_tools_children_and_what_a_stop_cut_off_have_their_spans():
     calls = [ToolCall(id=name, name=name, arguments="{}") for name in ("search", "subagent", "slow")]
     assert spans_of(

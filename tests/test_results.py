@@ -301,3 +301,19 @@ async def test_cancelling_a_task_that_is_none_names_those_that_are():
 
     with pytest.raises(KeyError, match="no task is called 'typo'; there are: t0, t1"):
         results.cancel("typo")
+
+
+async def test_results_of_a_run_that_goes_on_say_how_many_tasks_have_ended():
+    ran = Ran(
+        [task("a"), task("b", model="slow")], {"scripted:": answering("hi"), "slow": answering(Step(latency_s=5))}
+    )
+    ran.start()
+    await asyncio.sleep(0.1)
+    results = results_of(ran)
+
+    assert "this run goes on: 1 of 2 tasks have ended" in repr(results)
+    assert "this run goes on: 1 of 2 tasks have ended" in results._repr_html_()
+
+    ran.engine.stop()
+    await ran.ended()
+    assert "goes on" not in repr(results)

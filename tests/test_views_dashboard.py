@@ -237,18 +237,19 @@ def test_only_limits_that_are_set_have_a_bar_and_the_head_tells_the_tokens_reser
     assert message["head"]["reserved"] == 400
 
 
-def test_the_time_left_is_that_of_the_tasks_to_come_at_the_pace_of_those_that_ended():
+def test_the_time_left_is_that_of_the_tasks_to_come_at_the_pace_so_far():
     stage = Stage(STARTED, *planned(*"abcde"))
 
     before = stage.flush()["head"]["left_s"]
     stage.later(4).emit(TaskEnded(label="a", status="done"), TaskEnded(label="b", status="skipped"))
     then = stage.flush()["head"]["left_s"]
-    stage.later(1).emit(TaskStarted(label="c", queued_s=0.0))
-    running_down = stage.flush()["head"]["left_s"]
-    stage.later(60).emit(TextReceived(label="c", text="x"))
+    later = stage.later(2).flush()["head"]["left_s"]
+    stage.emit(*(TaskEnded(label=label, status="done") for label in "cde"))
+    last = stage.flush()["head"]["left_s"]
+    stage.emit(RunEnded(duration_s=6.0))
 
-    assert (before, then, running_down) == (None, 6.0, 5.0)
-    assert stage.flush()["head"]["left_s"] == 0.0
+    assert (before, then, later, last) == (None, 6.0, 9.0, 0.0)
+    assert stage.flush()["head"]["left_s"] is None
 
 
 def test_rows_that_do_not_fit_wait_and_what_became_of_a_row_goes_before_any_text():

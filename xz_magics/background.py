@@ -55,7 +55,7 @@ class Handle:
         self._begun: Future[Results] = Future()
         self._ended: Future[None] = Future()
         self._ended.set_running_or_notify_cancel()  # from now on nobody who waits for it can cancel it
-        session.engine.run(self._go_on(prepared, view))
+        session.engine.run(self._go_on(prepared, view)).add_done_callback(self._note_end)
         if not session.engine.is_here:
             wait([self._begun], BEGIN_S)
 
@@ -114,6 +114,12 @@ class Handle:
         how = "was stopped" if results.interrupted else "has ended"
         return f"run {results.run_id} {how}: {done} of {self._tasks} tasks are done"
 
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+        """Below its cell stands what stays true while the run goes on."""
+        begun = self._begun.done() and self.error is None and not self.done
+        ways = "await it or .wait() for it, look at its .results, .cancel() it"
+        return {"text/plain": f"run {self.run_id} in the background: {ways}" if begun else repr(self)}
+
     async def _end_seen_here(self) -> None:
         ended = asyncio.wrap_future(self._ended)
         try:
@@ -127,18 +133,23 @@ class Handle:
             await see_through(prepared, Guard(), view, self._note_begun)
         except BaseException as error:  # noqa: BLE001 - it is kept for whoever asks, and nobody is above to hear it
             self._fail(error)
-        finally:
-            self._ended.set_result(None)
 
     def _note_begun(self, results: Results) -> None:
         results.background = True
         self._begun.set_result(results)
 
+    def _note_end(self, job: "Future[None]") -> None:
+        if job.cancelled():  # before its first step
+            self._fail(asyncio.CancelledError())
+        self._ended.set_result(None)
+
     def _fail(self, error: BaseException) -> None:
+        if isinstance(error, asyncio.CancelledError):  # who waits for it would take it for a wish to end himself
+            error = XzMagicsError("the run was ended with the thread that it was on", "start it again")
         self.error = error
         if not self._begun.done():
             self._begun.set_exception(error)
-        ours = isinstance(error, XzMagicsError | asyncio.CancelledError)
+        ours = isinstance(error, XzMagicsError)
         logger.log(
             logging.INFO if ours else logging.ERROR,
             "a run in the background failed: %s",
@@ -148,7 +159,7 @@ class Handle:
 
     def _outcome(self) -> Results:
         if self.error is not None:
-            raise self.error
+            raise self.error.with_traceback(None)  # raised as often as it is asked for: it would keep every frame
         return self.results
 
     def _check_waiting(self) -> None:

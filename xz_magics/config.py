@@ -136,6 +136,10 @@ def changed(settings: Settings, values: Mapping[str, Any], where: str) -> Settin
     return replace(settings, **rest, quota=replace(settings.quota, **limits))
 
 
+def value_of(settings: Settings, name: str) -> Any:
+    return getattr(settings.quota if name in LIMITS else settings, name)
+
+
 def with_preset(settings: Settings, preset: Any, where: str) -> Settings:
     """No preset speaks of cost: that limit stays as it is. Raises ConfigError for a name that is none."""
     if not isinstance(preset, str) or preset not in PRESETS:
@@ -221,7 +225,10 @@ def _refuse_in_working_directory(settings: Settings, path: Path) -> None:
 
 def _is_in_working_directory(path: Path) -> bool:
     """In or below it; where the home directory, too, is in or below it, that says nothing: then only directly in it."""
-    here, folder = Path.cwd(), path.resolve().parent
+    try:
+        here, folder = Path.cwd(), path.resolve().parent
+    except FileNotFoundError:  # the directory is gone, and a file in it with it
+        return not path.is_absolute()
     holds_home = Path.home().resolve().is_relative_to(here)
     return not path.is_absolute() or folder == here or (folder.is_relative_to(here) and not holds_home)
 

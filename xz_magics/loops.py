@@ -36,9 +36,9 @@ class LoopThread:
         """Whether the present code runs on it."""
         return threading.current_thread() is self._thread
 
-    def run(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        """Returns at once; the coroutine has a copy of the caller's context, and tells itself how it ended."""
-        asyncio.run_coroutine_threadsafe(coroutine, self._begun())
+    def run(self, coroutine: Coroutine[Any, Any, None]) -> "Future[None]":
+        """Returns at once; the coroutine has a copy of the caller's context."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self._begun())
 
     def close(self) -> None:
         """Cancels what runs. The next `run` begins a new thread."""

@@ -1,10 +1,7 @@
 """The dashboard in a page of its own, without Jupyter: the test is the kernel."""
 
-from pathlib import Path
+from xz_magics.views.widget import page_sources
 
-import xz_magics
-
-VIEWS = Path(xz_magics.__file__).parent / "views"
 START = """async (source) => {
     const url = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
     const { default: widget } = await import(url);
@@ -34,8 +31,9 @@ class DashboardPage:
         self.page = browser.new_page(**options)
         self.page.set_default_timeout(10_000)
         self.page.set_content("<!doctype html><title>dashboard</title><body style='margin:0'></body>")
-        self.page.add_style_tag(content=(VIEWS / "dashboard.css").read_text())
-        self.page.evaluate(START, (VIEWS / "dashboard.js").read_text())
+        module, style = page_sources()
+        self.page.add_style_tag(content=style)
+        self.page.evaluate(START, module)
         self.root = self.page.locator(".xz-dashboard").first
         self.head = self.root.locator(".xz-head")
 

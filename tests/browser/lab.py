@@ -101,7 +101,7 @@ def running(folder, environ):
 def _ready(process, folder, root, timeout_s=60):
     """The server writes a file that tells its address and token."""
     deadline = time.monotonic() + timeout_s
-    while not (files := list((folder / "runtime").glob("jpserver-*.json"))):
+    while not (files := [file for file in (folder / "runtime").glob("jpserver-*.json") if file.stat().st_size]):
         assert process.poll() is None, (folder / "lab.log").read_text()
         assert time.monotonic() < deadline, (folder / "lab.log").read_text()
         time.sleep(0.1)

@@ -1,7 +1,6 @@
 """The dashboard in a page of its own: what it shows of what a kernel tells, and what it tells the kernel."""
 
 import itertools
-import json
 import re
 from pathlib import Path
 
@@ -52,7 +51,7 @@ def family():
         row(
             2, "lead/1", state="failed", words="failed: bad request", under=0, depth=1, duration_s=1.0, tokens="≈ 1,204"
         ),
-        row(3, "lead/2", state="running", under=0, depth=1, started_at=NOW - 1, tokens="20"),
+        row(3, "lead/2", state="running", under=0, depth=1, started_at=NOW - 3, tokens="20"),
         row(4, "last", state="waiting"),
     ]
 
@@ -104,7 +103,7 @@ def test_what_runs_is_counted_on_by_the_kernels_clock(shown):
     expect(shown.row(0).locator(".xz-time")).not_to_have_text(f"{first:.1f} s")
 
     later = float(shown.row(0).locator(".xz-time").inner_text().removesuffix(" s"))
-    assert 5 <= first < later < 60
+    assert 4.5 < first < later < 60
 
 
 def test_signs_and_colours_are_those_of_every_view(shown):
@@ -320,16 +319,19 @@ def test_hostile_text_in_every_field_is_text(shown):
     fields = ("label", "model", "words", "tokens", "cost", "text", "note", "turns")
     states = itertools.cycle(["running", "done", "failed"])
 
-    for at in range(0, len(lines), 100):
-        some = lines[at : at + 100]
+    for at in range(0, len(lines), 200):
+        some = lines[at : at + 200]
         texts = [{"n": n, "state": next(states)} | dict.fromkeys(fields, line) for n, line in enumerate(some)]
         head = {"note": some[0], "cost": some[-1], "run_id": some[0], "total": 3, "counts": {some[0]: 1, "done": 2}}
         bars = [{"name": line, "words": line, "used": 0.9, "reserved": 0.0} for line in some[:10]]
         shown.tell(*texts, head=head, bars=bars, reset=True)
         if at == 0:
             shown.row(0).locator(".xz-open").click()
-        message = {"role": 0, "content": 0, "tool": 0, "calls": [{"name": 0, "arguments": 0}], "error": True}
-        messages = [json.loads(json.dumps(message).replace("0", json.dumps(line))) for line in some]
+        calls = [[{"name": line, "arguments": line}] for line in some]
+        messages = [
+            {"role": line, "content": line, "tool": line, "calls": call, "error": True}
+            for line, call in zip(some, calls, strict=True)
+        ]
         shown.tell_detail(0, text=some[0], error=some[-1], messages=messages, cut=some[0])
         texts_shown = shown.root.locator("td.xz-text > span:last-child").evaluate_all(
             "(all) => all.map((one) => one.textContent)"

@@ -49,6 +49,7 @@ def test_stop_ends_the_run_at_once_and_keeps_what_came(open_notebook, server, wa
     expect(notebook.dashboard(1).locator(".xz-filter[data-state='running']")).to_have_text(
         "▶ 2 running", timeout=SOON_MS
     )
+    expect(notebook.dashboard(1).locator("[data-n='1'] .xz-text")).to_contain_text("word")
 
     if way == "button":
         notebook.dashboard(1).get_by_role("button", name="Stop all").click()
@@ -86,6 +87,7 @@ def test_one_row_is_stopped_at_once_and_an_opened_one_goes_on_before_the_readers
     expect(rows.nth(2)).to_have_attribute("data-state", "running", timeout=SOON_MS)
     expect(opened).to_contain_text(begun + "word")
     expect(rows.nth(1)).to_have_attribute("data-state", "running")
+    rows.nth(1).locator(".xz-open").focus()
     notebook.page.keyboard.press("Escape")
     expect(opened).to_have_count(0)
     expect(rows.nth(1).locator(".xz-open")).to_be_focused()

@@ -49,7 +49,7 @@ async def see_through(
     """
     engine, results, outcomes, tracker = _put_together(prepared)
     try:
-        with _under_way(results, engine, guard):
+        with _under_way(results):
             if begun is not None:
                 begun(results)
             view.attach(
@@ -70,24 +70,25 @@ async def see_through(
         drawn = None if isinstance(view, WITHOUT_RESULTS) else await asyncio.to_thread(_drawn, results)
     except XzMagicsError as error:
         session.runs.drop(results)
-        view.fail(error)
+        _tell_of(error, view)
         raise
     except BaseException:
+        results.interrupted = engine.stopped or guard.stopped
         _ended(view, results)
         raise
     results.shown_in_cell = _ended(view, results, drawn)
+    results.interrupted = engine.stopped or guard.stopped  # a Stop may have come while the end was drawn
     return results
 
 
 @contextmanager
-def _under_way(results: Results, engine: Run, guard: Guard) -> Iterator[None]:
+def _under_way(results: Results) -> Iterator[None]:
     if not is_inner():
         session.runs.add(results)
     try:
         yield
     finally:
         results.running = False
-        results.interrupted = engine.stopped or guard.stopped
 
 
 def _put_together(prepared: Prepared) -> tuple[Run, Results, Outcomes, Tracker]:
@@ -150,6 +151,14 @@ def _ended(view: View, results: Results, drawn: Mapping[str, str] | None = None)
     except Exception:
         logger.exception("the live view of run %s could not end", results.run_id)
         return None
+
+
+def _tell_of(error: XzMagicsError, view: View) -> None:
+    """A page that is gone hides no error."""
+    try:
+        view.fail(error)
+    except Exception:
+        logger.exception("the live view could not tell of an error")
 
 
 def _drawn(results: Results) -> Mapping[str, str]:

@@ -97,6 +97,7 @@ class Run:
         finally:
             reason = None if self._halt is None else self._halt.error
             around.emit(RunEnded(duration_s=around.clock() - self._started_at, reason=reason))
+            self._draw()
 
     def stop(self) -> None:
         """Ends the run: from whatever thread, in a signal handler too, as often as one likes."""
@@ -127,8 +128,12 @@ class Run:
             await provider.open(self._tell)
 
     def _tell(self, note: str) -> None:
-        """From whatever thread a provider makes itself ready in."""
-        self._call(self._around.emit, Noted(text=note))
+        """From whatever thread a provider makes itself ready in, which may be late: a Stop does not wait for it."""
+        self._call(self._note, note)
+
+    def _note(self, note: str) -> None:
+        if not self._planned:
+            self._around.emit(Noted(text=note))
 
     def _delegate(
         self, group: Group, parent: Task, rights: Rights, name: str, arguments: Mapping[str, object]
@@ -172,13 +177,16 @@ class Run:
         """A view that fails is not drawn again; the time limits go on being watched."""
         while True:
             self._end_what_is_out_of_time()
-            if self._beat is not None:
-                try:
-                    self._beat()
-                except Exception:
-                    logger.exception("the live view failed; the run goes on without it")
-                    self._beat = None
+            self._draw()
             await asyncio.sleep(BEAT_S)
+
+    def _draw(self) -> None:
+        if self._beat is not None:
+            try:
+                self._beat()
+            except Exception:
+                logger.exception("the live view failed; the run goes on without it")
+                self._beat = None
 
     def _end_what_is_out_of_time(self) -> None:
         for group in (self._roots, *self._company.groups):

@@ -36,13 +36,15 @@ class Table(pd.DataFrame):
 
 
 class Told(Table):
-    """A table for a person to read: no text in it is cut."""
+    """A table for a person to read: no text in it is cut, and an empty one says so in words."""
 
     @property
     def _constructor(self) -> type["Told"]:
         return Told
 
     def __repr__(self) -> str:
+        if self.empty:
+            return "there is nothing to show"
         with pd.option_context({"display.max_colwidth": None}):
             return super().__repr__()
 

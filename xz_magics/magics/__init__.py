@@ -10,7 +10,7 @@ from IPython.core.magic import Magics, cell_magic, line_magic, magics_class, no_
 from IPython.display import display
 from traitlets import Bool, Float, Int, TraitError, TraitType, Undefined, Unicode, validate
 
-from xz_magics.config import DEFAULTS, KINDS, LIMITS, Settings, changed, with_preset
+from xz_magics.config import DEFAULTS, KINDS, Settings, changed, value_of, with_preset
 from xz_magics.errors import ConfigError, RunInterrupted, SpecError
 from xz_magics.interrupt import Guard
 from xz_magics.magics import completion
@@ -157,14 +157,14 @@ class SubagentMagics(Magics):
         if reset:
             session.quota.reset()
         for name in KINDS:  # a trait that keeps its old value would not notice being set to it
-            setattr(self, name, _value(session.settings, name))
+            setattr(self, name, value_of(session.settings, name))
         return verbs.quota()
 
     def _set(self, settings: Settings, by: str) -> None:
         from xz_magics.session import session
 
         before = session.settings
-        self.changed_by |= {name: by for name in KINDS if _value(settings, name) != _value(before, name)}
+        self.changed_by |= {name: by for name in KINDS if value_of(settings, name) != value_of(before, name)}
         session.settings = settings
 
 
@@ -204,15 +204,11 @@ def _trait(name: str) -> TraitType[Any, Any]:
     def value_now(_: object) -> Any:
         from xz_magics.session import session
 
-        return _value(session.settings, name)
+        return value_of(session.settings, name)
 
     trait = TRAITS[KINDS[name]](allow_none=True, help=SETTINGS[name])
     trait.default_value, trait.default = Undefined, value_now
     return trait.tag(config=True)
-
-
-def _value(settings: Settings, name: str) -> Any:
-    return getattr(settings.quota if name in LIMITS else settings, name)
 
 
 def _print(text: str) -> None:

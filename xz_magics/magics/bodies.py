@@ -109,14 +109,13 @@ def _entry_start(before: str) -> int:
 
 
 def _value(key: str | None, written: str, body: Sequence[str], known: Known) -> Found | None:
-    last = last_of_list(written.lstrip("[ \t"))
     match ALIASES.get(key or "", key):
         case "model":
             return written.lstrip("\"'"), known.models()
         case "allowed_tools":
-            return last, known.tools()
+            return last_of_list(written.lstrip("[ \t")), known.tools()
         case "after":
-            return last, labels_in(body)
+            return last_of_list(written.lstrip("[ \t")), labels_in(body)
         case "after_strict" | "after_any" | "fail_fast":
             return written, FLAGS
     return None

@@ -15,6 +15,7 @@ from xz_magics import frames
 from xz_magics.config import DEFAULTS, Settings, cache_dir, config_path, load_settings
 from xz_magics.errors import ConfigError, XzMagicsError
 from xz_magics.frames import DataFrame
+from xz_magics.keys import masked
 from xz_magics.magics.known import endpoints, has_key, without_user
 from xz_magics.magics.offers import local_state
 from xz_magics.providers.endpoint import Endpoint
@@ -29,6 +30,9 @@ DTYPES = dict.fromkeys(("check", "state", "found", "mend"), "string")
 NEWEST_TESTED = (3, 14)
 
 
+BROKEN = "mend what it names, then ask again"
+
+
 def report() -> DataFrame:
     """A row per check."""
     try:
@@ -40,10 +44,15 @@ def report() -> DataFrame:
 
 
 def _found(check: Callable[[Settings], Iterator[Finding]], settings: Settings) -> list[Finding]:
+    """What is broken is a finding, too: it is what this is for."""
+    found: list[Finding] = []
     try:
-        return list(check(settings))
+        found.extend(check(settings))
     except XzMagicsError as error:
-        return [(check.__name__.strip("_"), "warn", error.message, error.hint)]
+        found.append((check.__name__.strip("_"), "warn", error.message, error.hint))
+    except (OSError, ValueError) as error:
+        found.append((check.__name__.strip("_"), "warn", f"{type(error).__name__}: {masked(str(error))}", BROKEN))
+    return found
 
 
 def _python(_: Settings) -> Iterator[Finding]:

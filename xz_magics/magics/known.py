@@ -61,7 +61,10 @@ def has_key(key_env: str) -> bool:
 
 def without_user(url: str) -> str:
     """The URL's scheme, host and port: a password may stand before the host, a key behind it."""
-    parts = urlsplit(url if "://" in url else f"http://{url}")
+    try:
+        parts = urlsplit(url if "://" in url else f"http://{url}")
+    except ValueError:
+        return "no address"
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from xz_magics import frames
-from xz_magics.config import DEFAULTS, ENV, KINDS, LIMITS, TABLES, Settings, cache_dir, config_path
+from xz_magics.config import DEFAULTS, ENV, KINDS, TABLES, Settings, cache_dir, config_path, value_of
 from xz_magics.frames import DataFrame
 from xz_magics.keys import masked
 from xz_magics.magics.known import endpoints, has_key, used_models, without_user
@@ -37,7 +37,7 @@ def tools() -> DataFrame:
     rows = [
         {
             "tool": tool.name,
-            "does": tool.description.partition("\n")[0],
+            "does": " ".join(tool.description.partition("\n\n")[0].split()),
             "granted_as": tool.name if tool.params is None else f"{tool.name}(…), the words being {tool.params}",
             "needs": _needs(tool, settings),
         }
@@ -49,7 +49,7 @@ def tools() -> DataFrame:
 def config(changed_by: Mapping[str, str]) -> DataFrame:
     """A row per setting; `changed_by` says of those that were changed in this kernel by what."""
     settings = session.settings
-    rows = [_setting(name, _value(settings, name), _value(DEFAULTS, name), changed_by.get(name)) for name in KINDS]
+    rows = [_setting(name, value_of(settings, name), value_of(DEFAULTS, name), changed_by.get(name)) for name in KINDS]
     rows += [_setting(name, tuple(getattr(settings, name)), (), None) for name in TABLES]
     for name in ("allow", "deny", "workspace", "unsafe_local"):
         rows.append(_setting(f"tools.{name}", getattr(settings.tools, name), getattr(DEFAULTS.tools, name), None))
@@ -112,10 +112,6 @@ def _setting(name: str, value: Any, default: Any, changed_by: str | None) -> dic
     else:
         origin = "default" if value == default else str(config_path())
     return {"setting": name, "value": _shown(value), "origin": origin}
-
-
-def _value(settings: Settings, name: str) -> Any:
-    return getattr(settings.quota if name in LIMITS else settings, name)
 
 
 def _shown(value: Any) -> str | None:

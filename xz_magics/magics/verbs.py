@@ -9,8 +9,8 @@ from typing import Any
 from xz_magics import frames
 from xz_magics.errors import SpecError, XzMagicsError
 from xz_magics.frames import TIME, DataFrame
-from xz_magics.outcomes import Outcomes, Row, State
-from xz_magics.records import STATUSES, known_sum
+from xz_magics.outcomes import STATES, Outcomes, Row
+from xz_magics.records import known_sum
 from xz_magics.results import Results
 from xz_magics.session import session
 from xz_magics.views.wording import status_word
@@ -109,8 +109,7 @@ def _run_row(run: Results) -> dict[str, Any]:
 
 
 def _states_words(fold: Outcomes) -> str:
-    states: tuple[State, ...] = ("waiting", "running", *STATUSES)
-    counts = {state: fold.counts[state] + fold.nested[state] for state in states}
+    counts = {state: fold.counts[state] + fold.nested[state] for state in STATES}
     return ", ".join(f"{count:,} {state.replace('_', ' ')}" for state, count in counts.items() if count)
 
 

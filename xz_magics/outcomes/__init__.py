@@ -19,11 +19,11 @@ from xz_magics.events import (
     ToolCalled,
     TurnEnded,
 )
-from xz_magics.outcomes.rows import Progress, Row, State
+from xz_magics.outcomes.rows import STATES, Progress, Row, State
 from xz_magics.records import STATUSES, Outcome, Span, SpanKind, known_sum
 from xz_magics.tools.delegating import PARALLEL_SUBAGENT, SUBAGENT
 
-__all__ = ["Outcomes", "Progress", "Row", "State"]
+__all__ = ["STATES", "Outcomes", "Progress", "Row", "State"]
 
 TaskEvent = (
     TaskStarted | RequestSent | TextReceived | RetryScheduled | TurnEnded | ToolCalled | ToolAnswered | TaskEnded
@@ -164,16 +164,18 @@ class Outcomes:
         return self.counts if row.parent is None else self.nested
 
     def _end_request(self, row: Row, at: float) -> None:
+        """An attempt is over; one that never came to a request ends the pause before it."""
         if "call" in row.since:
             self.requests -= 1
             row.close("call", at)
+        for kind in PAUSES:
+            row.close(kind, at)
 
     def _end(self, row: Row, ended: TaskEnded, at: float) -> None:
         """Children end before their parent, so the sums over its tree are complete."""
         if not row.started:
             row.since["queued"] = at - (ended.queued_s or 0.0)
-        for kind in PAUSES:
-            row.close(kind, at)
+            row.close("queued", at)
         for call_id, tool in row.calls.items():
             row.close(_kind(tool), at, key=f"call {call_id}", name=tool)
         children = [child.outcome for child in row.children if child.outcome is not None]

@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
-from xz_magics.records import Outcome, Span, SpanKind, Status, Task, Turn, known_sum
+from xz_magics.records import STATUSES, Outcome, Span, SpanKind, Status, Task, Turn, known_sum
 
 State = Literal["waiting", "running"] | Status
+STATES: tuple[State, ...] = ("waiting", "running", *STATUSES)
 
 SHORTEST_SPAN_S = 0.001
 

@@ -64,10 +64,12 @@ class Results:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a person should know of this run, each in one line."""
-        faults = self.fold.tool_faults
+        faults, tasks = self.fold.tool_faults, len(self.fold.written)
+        ended = f"this run goes on: {self.fold.ended:,} of {tasks:,} tasks have ended, and stand in the tables"
         return (
+            *([ended] if self.running and self.duration_s is None and tasks else []),
             *self._warnings,
-            *(f"{name} went wrong in {count} of its calls: see messages_df" for name, count in faults.items()),
+            *(f"{name} went wrong in {count} of its calls: see messages_df" for name, count in tuple(faults.items())),
         )
 
     @property

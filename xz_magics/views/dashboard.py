@@ -9,8 +9,8 @@ from itertools import islice
 from operator import attrgetter
 from typing import Any
 
-from xz_magics.outcomes import Row, State
-from xz_magics.records import STATUSES, LimitUse
+from xz_magics.outcomes import STATES, Outcomes, Row, State
+from xz_magics.records import LimitUse
 from xz_magics.views.detail import json_size, row_detail, row_line, short
 from xz_magics.views.watched import Watched
 from xz_magics.views.wording import (
@@ -33,7 +33,6 @@ FRAME_BYTES, ROW_BYTES = 120, 16
 ALONE_AFTER_S = 1.0
 """Head and bars go with the rows; where no row changes, they go alone, and no more often than this."""
 DETAIL_AFTER_S = 1.0
-STATES: tuple[State, ...] = ("waiting", "running", *STATUSES)
 STOPPED = "stopped by you"
 """How the engine's reason begins where a person has pressed Stop."""
 
@@ -76,8 +75,6 @@ class Dashboard:
         self._reset = True
         self._head: Message = {}
         self._told_at = 0.0
-        self._ended_at = 0.0
-        self._ended = 0
         self._failure = ""
 
     @property
@@ -164,7 +161,7 @@ class Dashboard:
         if not (rows or self._reset or alone):
             return []
         message: Message = {"kind": "draw", "rows": rows, "bars": head["bars"]}
-        message["head"] = head["head"] | {"now": round(now, 3), "left_s": self._left_s(now)}
+        message["head"] = head["head"] | {"now": round(now, 3)}
         if self._reset:
             message["reset"] = True
         if self.over:
@@ -188,24 +185,13 @@ class Dashboard:
             "ended": outcomes.ended,
             "started_at": started_at,
             "ended_at": ended_at,
+            "left_s": _left_s(outcomes, now),
             "tokens": outcomes.tokens,
             "reserved": next((round(use.reserved) for use in uses if use.name == "max_total_tokens"), 0),
             "cost": dollars_words(outcomes.cost_usd) if outcomes.cost_usd else "",
             "requests": outcomes.requests,
             "resumes_at": resumes_at if resumes_at is not None and resumes_at > now else None,
         }
-
-    def _left_s(self, now: float) -> float | None:
-        """The tasks still to end, each at the pace of those that have ended: the time up to the last of these ends,
-        shared among them. It runs down until the next one ends. None before the first, and after the run.
-        """
-        outcomes = self._outcomes
-        if outcomes.ended != self._ended:
-            self._ended, self._ended_at = outcomes.ended, now
-        if outcomes.started_at is None or outcomes.duration_s is not None or not self._ended:
-            return None
-        pace_s = (self._ended_at - outcomes.started_at) / self._ended
-        return round(max(0.0, pace_s * (len(outcomes.written) - self._ended) - (now - self._ended_at)), 1)
 
     def _news(self, room: int) -> list[Message]:
         """Of the rows in turn what became of them, then their texts, as much as there is room for."""
@@ -267,6 +253,17 @@ def _standing(line: Line) -> Message:
 def _speaking(line: Line) -> Message:
     text = row_line(line.row)
     return {} if text == line.told["text"] else {"text": text}
+
+
+def _left_s(outcomes: Outcomes, now: float) -> float | None:
+    """The tasks that have not ended, at the pace so far: the time since the start, shared among those that have ended.
+
+    Those that run on count by the time that they have taken already. None before the first end, and after the run.
+    """
+    if outcomes.started_at is None or outcomes.duration_s is not None or not outcomes.ended:
+        return None
+    left = len(outcomes.written) - outcomes.ended
+    return round((now - outcomes.started_at) / outcomes.ended * left, 1)
 
 
 def _barred(uses: Sequence[LimitUse]) -> list[Message]:

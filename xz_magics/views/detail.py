@@ -24,7 +24,7 @@ def short(text: str) -> str:
 def row_line(row: Row) -> str:
     """The last line as it streams; at the end the first line of the answer, or of the error."""
     if row.outcome is None:
-        return last_line(row.parts)
+        return last_line(row.parts) if row.parts else ""
     return first_line(row.outcome.output or row.outcome.error or "")
 
 

@@ -20,6 +20,8 @@ from xz_magics.views.watched import Watched
 
 Place = Literal["page", "notebook file", "terminal"]
 
+PAGE = Path(__file__).with_name("page")
+
 UNHEARD_S = (1.0, 3.0, 9.0)
 """A page that has not been heard so long after the start, for its kernel hears none while a cell runs, may have drawn
 itself only after the first message: it is told everything again."""
@@ -176,16 +178,20 @@ def _failed(error: XzMagicsError) -> Mapping[str, str]:
     return {"text/plain": words, "text/html": f'<pre style="white-space:pre-wrap">{escape(words)}</pre>'}
 
 
+def page_sources() -> tuple[str, str]:
+    """What the page loads: one module, put together out of its parts, and its style."""
+    module = "\n".join((PAGE / f"{part}.js").read_text("utf-8") for part in ("dashboard", "table", "row"))
+    return module, (PAGE / "dashboard.css").read_text("utf-8")
+
+
 @cache
 def _widget_class() -> Any:
     """Made at its first use: the library takes a tenth of a second to load."""
     from anywidget import AnyWidget
 
-    folder = Path(__file__).parent
-    sources = {
-        f"_{kind}": (folder / f"dashboard.{end}").read_text("utf-8") for kind, end in (("esm", "js"), ("css", "css"))
-    }
-    return type("DashboardWidget", (AnyWidget,), {**sources, "__repr__": lambda _: UNSEEN, "__module__": __name__})
+    module, style = page_sources()
+    own = {"_esm": module, "_css": style, "__repr__": lambda _: UNSEEN, "__module__": __name__}
+    return type("DashboardWidget", (AnyWidget,), own)
 
 
 def _hear_at_once(comm: Any) -> None:
