@@ -10,6 +10,8 @@ from playwright.sync_api import expect
 
 from xz_magics.views.wording import COLOURS, SIGNS
 
+pytestmark = pytest.mark.slow
+
 CORPORA = Path(__file__).parents[3] / "shared" / "corpora" / "xss"
 HOSTILE = [
     "<img src=x onerror=\"hit=1;alert('image')\">",

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
+pytestmark = pytest.mark.slow
+
 CORPORA = Path(__file__).parents[3] / "shared" / "corpora" / "xss"
 SOON_MS = 60_000
 """Half a megabyte of hostile text in one page, on a busy machine."""

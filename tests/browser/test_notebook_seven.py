@@ -7,6 +7,8 @@ import pytest
 from notebook_page import FIRST_LOOK_MS, NotebookPage
 from playwright.sync_api import expect
 
+pytestmark = pytest.mark.slow
+
 SOON_MS = 20_000
 """A cell that takes a second or two, on a busy machine."""
 

@@ -1,6 +1,9 @@
 """Cells whose subagents use tools and start others, in the real page."""
 
+import pytest
 from playwright.sync_api import expect
+
+pytestmark = pytest.mark.slow
 
 SOON_MS = 20_000
 """A cell that takes a second or two, on a busy machine."""

@@ -2,6 +2,10 @@
 
 import time
 
+import pytest
+
+pytestmark = pytest.mark.slow
+
 STREAMING = "%%subagents --out answers --max-concurrent 4\n" + "\n".join(
     f"t{at}: latency=20 chunks=200 number {at}" for at in range(6)
 )

@@ -14,6 +14,8 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbconvert import HTMLExporter
 
+pytestmark = pytest.mark.slow
+
 CELL = "%%subagents {options}\na: latency=0.3 first\nb: latency=0.3 second"
 REMOTE = re.compile(r"""(?:src|href)=["']?\s*(?:https?:)?//""")
 CONSOLE_PROMPT = r"In \[\d+\]: "

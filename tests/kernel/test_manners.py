@@ -5,6 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 SHORT = "%%subagents --out answers --background\na: latency=0.5 first\nb: latency=0.1 second"
 LONG = "%%subagents --out answers --background\na: latency=20 chunks=200 first\nb: latency=0.1 second"
 FAULT = """

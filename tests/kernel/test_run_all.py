@@ -5,6 +5,8 @@ Also where the notebook itself has applied nest_asyncio before: that library los
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 APPLIED = "import nest_asyncio\nnest_asyncio.apply()"
 BEFORE = [pytest.param("pass", id="as it is"), pytest.param(APPLIED, id="nest_asyncio applied")]
 TICKING = """

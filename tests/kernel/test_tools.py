@@ -5,6 +5,8 @@ import time
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 STEPS = [
     {"when": "Say", "answer": "Said at once."},
     {"when": "Found", "answer": "It is there."},

@@ -12,6 +12,8 @@ from fault_server import FaultServer
 
 from xz_magics.records import ToolCall, Usage
 
+pytestmark = pytest.mark.slow
+
 TEXT = "Grüße! I'll look both up. 🌍"
 CALLS = (
     ToolCall(id="toolu_01A", name="get_weather", arguments='{"city": "München", "unit": "°C"}'),

@@ -25,6 +25,8 @@ from xz_magics.session import Session
 from xz_magics.tools.function import tool_of
 from xz_magics.tools.sandbox import sandbox_missing
 
+pytestmark = pytest.mark.slow
+
 # What a task is charged, and whether that is an estimate. Its prompt "Hi" can have 2 + 128 tokens, its answer 50.
 UNSENT = (None, False)
 NOTHING = (0, False)

@@ -10,6 +10,8 @@ from strategies import Ran, task
 
 from xz_magics.events import AccountPaused
 
+pytestmark = pytest.mark.slow
+
 TASKS = 60
 MAX_CONCURRENT = 10
 STORM_S = 10.0

@@ -10,6 +10,8 @@ from fault_server import FaultServer
 
 from xz_magics.providers import Exchange
 
+pytestmark = pytest.mark.slow
+
 WORKERS = 40
 LONGEST_S = 0.012
 
