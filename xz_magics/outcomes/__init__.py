@@ -135,7 +135,7 @@ class Outcomes:
             case TurnEnded(turn=turn):
                 self._end_request(row, at)
                 row.since["queued"] = at
-                row.turns.append(turn)
+                row.spend(turn)
                 self.tokens += turn.total_tokens or 0
                 self.cost_usd += turn.cost_usd or 0.0
             case ToolCalled(call=call):
@@ -179,8 +179,8 @@ class Outcomes:
         for call_id, tool in row.calls.items():
             row.close(_kind(tool), at, key=f"call {call_id}", name=tool)
         children = [child.outcome for child in row.children if child.outcome is not None]
-        tokens = [turn.total_tokens for turn in row.turns] + [child.tree_tokens for child in children]
-        costs = [turn.cost_usd for turn in row.turns] + [child.tree_cost_usd for child in children]
+        tokens = [row.tokens, *(child.tree_tokens for child in children)]
+        costs = [row.cost_usd, *(child.tree_cost_usd for child in children)]
         row.outcome = Outcome(
             index=row.task.index,
             label=row.task.label,

@@ -47,7 +47,8 @@ class Row:
     """One task as it goes. `state` is "waiting" or "running", then its status.
 
     `calls` are the names of the tools that it waits for, by the call's id; `children` what it delegated. `since` holds
-    when what it does now began, by the call's id for tools and by kind for the rest.
+    when what it does now began, by the call's id for tools and by kind for the rest. `tokens`, `cost_usd`, `estimated`
+    and `unpriced` sum up its turns.
     """
 
     task: Task
@@ -56,6 +57,10 @@ class Row:
     state: State = "waiting"
     parts: list[str] = field(default_factory=list)
     turns: list[Turn] = field(default_factory=list)
+    tokens: int | None = None
+    cost_usd: float | None = None
+    estimated: bool = False
+    unpriced: bool = False
     calls: dict[str, str] = field(default_factory=dict)
     children: list["Row"] = field(default_factory=list)
     spans: list[Span] = field(default_factory=list)
@@ -70,6 +75,13 @@ class Row:
     def text(self) -> str:
         """What the present turn has answered so far."""
         return "".join(self.parts)
+
+    def spend(self, turn: Turn) -> None:
+        self.turns.append(turn)
+        self.tokens = known_sum([self.tokens, turn.total_tokens])
+        self.cost_usd = known_sum([self.cost_usd, turn.cost_usd])
+        self.estimated |= turn.estimated
+        self.unpriced |= turn.cost_usd is None
 
     def progress(self) -> Progress:
         return Progress(

@@ -14,13 +14,13 @@ from xz_magics.records import LimitUse
 from xz_magics.views.detail import json_size, row_detail, row_line, short
 from xz_magics.views.watched import Watched
 from xz_magics.views.wording import (
+    cost_words,
     dollars_words,
     limit_name,
     limit_shares,
     limit_words,
-    spent_cost,
-    spent_tokens,
     status_words,
+    tokens_words,
 )
 
 logger = logging.getLogger("xz_magics")
@@ -230,14 +230,13 @@ def _standing(line: Line) -> Message:
     known = (told.get("state"), told["turns"], told["started_at"], told["note"], told["stopping"])
     if known == (row.state, turns, row.started_at, row.note, stopping):
         return {}
-    turned: Any = row  # what is spent stands in its turns, as in an outcome's
-    same = turns == told["turns"]
+    same, sent = turns == told["turns"], turns > 0
     standing = {
         "state": row.state,
         "words": row.state if outcome is None else status_words(outcome),
         "turns": turns,
-        "tokens": told["tokens"] if same else spent_tokens(turned),
-        "cost": told["cost"] if same else spent_cost(turned),
+        "tokens": told["tokens"] if same else tokens_words(row.tokens, sent=sent, estimated=row.estimated),
+        "cost": told["cost"] if same else cost_words(row.cost_usd, sent=sent, unpriced=row.unpriced),
         "started_at": row.started_at,
         "duration_s": None if outcome is None else outcome.duration_s,
         "note": short(row.note),

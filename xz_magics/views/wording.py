@@ -131,18 +131,25 @@ def spent_tokens(*outcomes: Outcome) -> str:
     """Of all together; empty where nothing was sent."""
     turns = [turn for outcome in outcomes for turn in outcome.turns]
     tokens = known_sum(turn.total_tokens for turn in turns)
-    if tokens is None:
-        return "unknown" if turns else ""
-    return f"≈ {tokens:,}" if any(turn.estimated for turn in turns) else f"{tokens:,}"
+    return tokens_words(tokens, sent=bool(turns), estimated=any(turn.estimated for turn in turns))
 
 
 def spent_cost(*outcomes: Outcome) -> str:
     """Of all together; empty where nothing was sent."""
     costs = [turn.cost_usd for outcome in outcomes for turn in outcome.turns]
-    known = known_sum(costs)
-    if known is None:
-        return "unpriced" if costs else ""
-    return (dollars_words(known) if known else "free") + (" + unpriced" if None in costs else "")
+    return cost_words(known_sum(costs), sent=bool(costs), unpriced=None in costs)
+
+
+def tokens_words(tokens: int | None, *, sent: bool, estimated: bool) -> str:
+    if tokens is None:
+        return "unknown" if sent else ""
+    return f"≈ {tokens:,}" if estimated else f"{tokens:,}"
+
+
+def cost_words(usd: float | None, *, sent: bool, unpriced: bool) -> str:
+    if usd is None:
+        return "unpriced" if sent else ""
+    return (dollars_words(usd) if usd else "free") + (" + unpriced" if unpriced else "")
 
 
 def outcome_seconds(outcome: Outcome) -> str:
