@@ -4,7 +4,7 @@ import json
 import math
 import pickle
 from types import UnionType
-from typing import Union, get_args, get_origin, get_type_hints
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import pytest
 from hypothesis import given, strategies as st
@@ -14,13 +14,17 @@ from xz_magics.events import Event, Noted, Stamped, Stream, TaskPlanned, TextRec
 from xz_magics.records import (
     ERROR_TYPES,
     STATUSES,
+    AnswerSchema,
     ErrorType,
     Insert,
+    Judge,
     Message,
     Quota,
+    Scorer,
     Status,
     Task,
     ToolCall,
+    Trial,
     Turn,
 )
 
@@ -45,6 +49,26 @@ MESSAGE = st.builds(
     cached=st.booleans(),
 )
 INSERT = st.builds(Insert, field=st.sampled_from(["prompt", "system"]), at=st.integers(0, 9), label=TEXT)
+VALUES = st.dictionaries(st.text(max_size=3), JSON, max_size=2)
+TRIAL = st.builds(
+    Trial,
+    input=TEXT,
+    arms=VALUES,
+    row=st.none() | st.integers(0, 9) | TEXT,
+    columns=VALUES,
+    repeat=st.none() | st.integers(1, 9),
+)
+JUDGE = st.builds(
+    Judge, model=TEXT, rubric=TEXT, scale=st.dictionaries(TEXT, NUMBER, max_size=2), max_tokens=st.integers(1, 9)
+)
+SCORER = st.builds(
+    Scorer,
+    name=TEXT,
+    kind=st.sampled_from(["contains", "function", "judge"]),
+    given=JSON,
+    judge=st.none() | JUDGE,
+    function=st.none() | st.just(print),
+)
 TASK = st.builds(
     Task,
     index=st.integers(0, 9),
@@ -57,6 +81,13 @@ TASK = st.builds(
     after=TEXTS,
     after_when=st.sampled_from(["text", "done", "ended"]),
     inserts=st.lists(INSERT, max_size=2).map(tuple),
+    trial=st.none() | TRIAL,
+    tags=TEXTS,
+    schema=st.none() | st.builds(AnswerSchema, name=TEXT, json=VALUES),
+    scores=st.lists(SCORER, max_size=2).map(tuple),
+    expect=JSON,
+    purpose=st.sampled_from(["task", "judge", "combine"]),
+    of=st.none() | TEXT,
 )
 TURN = st.builds(
     Turn,
@@ -73,6 +104,7 @@ BY_TYPE = {
     bool: st.booleans(),
     str: TEXT,
     type(None): st.none(),
+    Any: JSON,
     Task: TASK,
     Turn: TURN,
     ToolCall: CALL,

@@ -8,7 +8,7 @@ from hypothesis import given, settings, strategies as st
 
 from xz_magics.errors import SpecError
 from xz_magics.specs import Document, Spec, parse, read
-from xz_magics.specs.fields import ALIASES, FIELDS, LATER
+from xz_magics.specs.fields import ALIASES, FIELDS
 
 CORPORA = Path(__file__).parents[2] / "shared" / "corpora"
 FORMS = (None, "json", "yaml", "text")
@@ -84,9 +84,7 @@ def test_naughty_strings_are_prompts_labels_or_spec_errors():
             assert read([text]).specs[0].prompt == text
 
 
-names = st.sampled_from(
-    [*FIELDS, *ALIASES, *sorted(LATER), "promt", "api_key", "name", "arguments", "parallel_subagent"]
-)
+names = st.sampled_from([*FIELDS, *ALIASES, "promt", "api_key", "name", "arguments", "parallel_subagent"])
 scraps = st.sampled_from(
     [
         *": |>-?[]{},#&*!%@`'\"\n\t\\~<",

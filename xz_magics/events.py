@@ -7,7 +7,20 @@ from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 from xz_magics.errors import XzMagicsError
-from xz_magics.records import ErrorType, Insert, Message, Quota, Status, Task, ToolCall, Turn
+from xz_magics.records import (
+    AnswerSchema,
+    ErrorType,
+    Insert,
+    Judge,
+    Message,
+    Quota,
+    Scorer,
+    Status,
+    Task,
+    ToolCall,
+    Trial,
+    Turn,
+)
 
 logger = logging.getLogger("xz_magics")
 
@@ -105,7 +118,10 @@ class ToolAnswered:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskEnded:
-    """The one final event of a task. Times in seconds; what was never reached is None."""
+    """The one final event of a task. Times in seconds; what was never reached is None.
+
+    `value` is the answer as its schema has it, in plain JSON values.
+    """
 
     label: str
     status: Status
@@ -117,6 +133,7 @@ class TaskEnded:
     queued_s: float | None = None
     work: str | None = None
     messages: tuple[Message, ...] = ()
+    value: Any = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,17 +205,24 @@ class Stream:
                 logger.exception("an observer of run %s failed and hears no more: %r", self.run, observer)
 
 
-_CLASSES = {cls.__name__: cls for cls in (*Event.__args__, Stamped, Task, Insert, Turn, Message, ToolCall, Quota)}
+_RECORDS = (Stamped, Task, Insert, Trial, AnswerSchema, Scorer, Judge, Turn, Message, ToolCall, Quota)
+_CLASSES = {cls.__name__: cls for cls in (*Event.__args__, *_RECORDS)}
 
 
 def to_json(value: Any) -> Any:
-    """A stamped event as plain JSON values. Each record names its class under "@"."""
+    """A stamped event as plain JSON values, without what only this process can hold.
+
+    Each record names its class under "@"; what is JSON already, a list or a mapping, stands under "of".
+    """
     if is_dataclass(value):
-        return {"@": type(value).__name__} | {f.name: to_json(getattr(value, f.name)) for f in fields(value)}
+        kept = [field.name for field in fields(value) if field.metadata.get("kept", True)]
+        return {"@": type(value).__name__} | {name: to_json(getattr(value, name)) for name in kept}
     if isinstance(value, tuple):
         return [to_json(item) for item in value]
     if isinstance(value, Mapping):
         return {"@": "map", "of": dict(value)}
+    if isinstance(value, list):
+        return {"@": "list", "of": value}
     return value
 
 
@@ -208,7 +232,7 @@ def from_json(value: Any) -> Any:
         return tuple(from_json(item) for item in value)
     if not isinstance(value, dict):
         return value
-    if value.get("@") == "map":
+    if value.get("@") in {"map", "list"}:
         return value["of"]
     cls = _CLASSES.get(value.get("@", ""))
     if cls is None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -10,7 +10,7 @@ from xz_magics.agent import Ending, Surroundings
 from xz_magics.engine.delegation import Delegated, Order, read_order
 from xz_magics.engine.group import Company, Group
 from xz_magics.engine.slots import Slots
-from xz_magics.events import Noted, RunEnded, RunStarted
+from xz_magics.events import Noted, RunEnded, RunStarted, TaskEnded
 from xz_magics.providers import Provider
 from xz_magics.records import Task
 from xz_magics.tools import ToolError
@@ -29,6 +29,11 @@ AHEAD = 5
 
 STOPPED = Ending(status="cancelled", error_type="cancelled", error="stopped by you\nrun the cell again")
 CANCELLED = Ending(status="cancelled", error_type="cancelled", error="cancelled by you\nrun the cell again")
+
+
+Work = Callable[[Sequence[Task]], Awaitable[list[TaskEnded]]]
+Further = Callable[[Work], Awaitable[None]]
+"""What a run does once the tasks as written have ended: it is handed the way to have more tasks worked on."""
 
 
 class Run:
@@ -74,10 +79,11 @@ class Run:
         """Whether somebody pressed Stop."""
         return self._halt is STOPPED
 
-    async def execute(self, beat: Callable[[], None] | None = None) -> None:
+    async def execute(self, beat: Callable[[], None] | None = None, further: Further | None = None) -> None:
         """Returns when every task has ended. Raises ModelError before anything is sent, and CancelledError.
 
-        `beat` is called ten times a second, and once at the end.
+        `beat` is called ten times a second, and once at the end. `further` is left out after a Stop or a failure that
+        stops the others; where it fails, what has ended stays as it is.
         """
         self._beat = beat
         await self._open_providers()
@@ -94,6 +100,8 @@ class Run:
             with around.tracker.working(above=False):
                 async with self._heartbeat():
                     await self._roots.work()
+                    if further is not None and self._roots.halted is None:
+                        await self._go_further(further)
         finally:
             reason = None if self._halt is None else self._halt.error
             around.emit(RunEnded(duration_s=around.clock() - self._started_at, reason=reason))
@@ -106,6 +114,29 @@ class Run:
     def cancel(self, label: str) -> None:
         """Ends one task and leaves the others alone: from whatever thread. An unknown or ended one: nothing."""
         self._call(self._cancel_one, label)
+
+    async def _go_further(self, further: Further) -> None:
+        try:
+            await further(self._work_on)
+        except Exception:
+            logger.exception("what was to be done after the tasks failed; they are as they ended")
+
+    async def _work_on(self, tasks: Sequence[Task]) -> list[TaskEnded]:
+        """How they ended, in their order. A label that is taken gets a number."""
+        fresh = [self._relabelled(task) for task in tasks]
+        group = Group(fresh, self._around, self._company, ahead=AHEAD, abandoned=CANCELLED)
+        group.halted = self._halt
+        group.plan()
+        await group.work()
+        return group.in_order()
+
+    def _relabelled(self, task: Task) -> Task:
+        label, number = task.label, 1
+        while label in self._labels:
+            number += 1
+            label = f"{task.label} ({number})"
+        self._labels[label] = None
+        return replace(task, label=label)
 
     def _call(self, action: Callable[..., None], argument: object) -> None:
         if not self._loop.is_closed():

@@ -88,7 +88,8 @@ class Group:
     def plan(self) -> None:
         """Tells of all tasks, and makes those ready that come after nothing."""
         for task in self._tasks.values():
-            self.around.emit(TaskPlanned(task=task, parent=self._parent, depth=self.depth))
+            depth = self.depth if task.of is None else self.depth + 1
+            self.around.emit(TaskPlanned(task=task, parent=task.of or self._parent, depth=depth))
         for place, label in enumerate(self._tasks):
             if label not in self._missing:
                 self._make_ready(label, place)

@@ -143,8 +143,16 @@ def table(rows: Sequence[Mapping[str, Any]], dtypes: Mapping[str, str]) -> DataF
     return Told(_frame([{name: row.get(name) for name in dtypes} for row in rows], dtypes))
 
 
-def tasks_frame(outcomes: Sequence[Outcome]) -> DataFrame:
-    """A row per outcome, in the order given."""
+def tasks_frame(
+    outcomes: Sequence[Outcome],
+    scores: Mapping[str, Mapping[str, float | bool | None]] | None = None,
+    dtypes: Mapping[str, str] | None = None,
+) -> DataFrame:
+    """A row per outcome, in the order given.
+
+    After the columns that every run has: where each stands in its fan-out, the fields of its answer, its scores by
+    label. `dtypes` are those of the foreach table.
+    """
     return _frame([_task_row(outcome) for outcome in outcomes], TASK_DTYPES)
 
 
@@ -186,8 +194,8 @@ def summary(outcomes: Sequence[Outcome], duration_s: float | None) -> "Series[An
     """
     counts = Counter(outcome.status for outcome in outcomes)
     numbers: dict[str, float | None] = {
-        "tasks": sum(outcome.parent is None for outcome in outcomes),
-        "nested": sum(outcome.parent is not None for outcome in outcomes),
+        "tasks": sum(outcome.written for outcome in outcomes),
+        "nested": sum(not outcome.written for outcome in outcomes),
         **{status: counts[status] for status in STATUSES if counts[status]},
         "success_rate": counts["done"] / len(outcomes) if outcomes else None,
         "input_tokens": known_sum(outcome.input_tokens for outcome in outcomes),

@@ -35,15 +35,17 @@ DELEGATING = frozenset({SUBAGENT.name, PARALLEL_SUBAGENT.name})
 class Outcomes:
     """Called with each stamped event, in order. It may be read from other threads meanwhile.
 
-    `rows` holds every subagent by label, `written` the tasks as written, in their order. `counts` and `ended` speak of
-    these, `nested` of the subagents that they led to, `tokens`, `cost_usd` and `requests` (those under way) of all.
-    `changed` holds the labels of rows that a view has not drawn since; the view empties it. `pauses` are the times in
-    which an account was closed by a 429, `name` being the account.
+    `rows` holds every subagent by label, `written` the tasks as written, in their order, `extra` those that the run
+    started to put outputs together. `counts` and `ended` speak of the tasks as written, `nested` of all others,
+    `tokens`, `cost_usd` and `requests` (those under way) of all. `changed` holds the labels of rows that a view has not
+    drawn since; the view empties it. `pauses` are the times in which an account was closed by a 429, `name` being the
+    account.
     """
 
     def __init__(self) -> None:
         self.rows: dict[str, Row] = {}
         self.written: list[Row] = []
+        self.extra: list[Row] = []
         self.changed: set[str] = set()
         self.counts: Counter[State] = Counter()
         self.nested: Counter[State] = Counter()
@@ -74,8 +76,11 @@ class Outcomes:
                 self._update(self.rows[event.label], event, stamped.at)
 
     def all(self) -> list[Outcome]:
-        """The outcomes that there are: of each task as written, followed by those nested in it, depth first."""
-        rows = (row for written in self.written for row in written.with_nested())
+        """The outcomes that there are: of each task as written, followed by those nested in it, depth first.
+
+        The extra ones come last.
+        """
+        rows = (row for top in (*self.written, *self.extra) for row in top.with_nested())
         return [row.outcome for row in rows if row.outcome is not None]
 
     def roots(self) -> list[Outcome]:
@@ -104,7 +109,7 @@ class Outcomes:
         self.pauses.append(Span(kind="rate_limited", started_at=at, ended_at=until, name=account))
 
     def _plan(self, row: Row) -> None:
-        siblings = self.written if row.parent is None else self.rows[row.parent].children
+        siblings = self.written if row.written else self.extra if row.parent is None else self.rows[row.parent].children
         self.rows[row.task.label] = row
         siblings.append(row)
         self.changed.add(row.task.label)
@@ -161,7 +166,7 @@ class Outcomes:
         row.state = state
 
     def _counts(self, row: Row) -> Counter[State]:
-        return self.counts if row.parent is None else self.nested
+        return self.counts if row.written else self.nested
 
     def _end_request(self, row: Row, at: float) -> None:
         """An attempt is over; one that never came to a request ends the pause before it."""
@@ -203,6 +208,11 @@ class Outcomes:
             tree_tokens=known_sum(tokens),
             tree_cost_usd=known_sum(costs),
             spans=tuple(row.spans),
+            value=ended.value,
+            purpose=row.task.purpose,
+            trial=row.task.trial,
+            tags=row.task.tags,
+            expect=row.task.expect,
         )
         self._move(row, ended.status)
         row.parts.clear()

@@ -72,6 +72,10 @@ class Row:
     outcome: Outcome | None = None
 
     @property
+    def written(self) -> bool:
+        return self.parent is None and self.task.purpose == "task"
+
+    @property
     def text(self) -> str:
         """What the present turn has answered so far."""
         return "".join(self.parts)

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from xz_magics.errors import SpecError
 from xz_magics.records import Quota
+from xz_magics.specs.answers import schema
 from xz_magics.specs.checks import (
     LARGEST,
     Check,
@@ -22,7 +23,9 @@ from xz_magics.specs.checks import (
     untouched,
     whole,
 )
+from xz_magics.specs.designs import combinations, foreach, matrix
 from xz_magics.specs.nodes import Node, Place, named, written_twice
+from xz_magics.specs.scoring import combine, expect, score
 
 Level = Literal["task", "head", "quota", "option"]
 
@@ -52,8 +55,6 @@ def checked(entries: Mapping[str, Node], level: Level) -> dict[str, Any]:
 def field_name(written: str, place: Place, level: Level) -> str:
     """The field's own name; raises SpecError where no such field may stand at this level."""
     name = ALIASES.get(written, written)
-    if name in LATER:
-        raise place.error(f"{named(written)} is not supported yet", "take it out: no field is ignored in silence")
     if name not in FIELDS:
         refuse_key_name(written, place)
         raise _unknown(written, place, level)
@@ -118,7 +119,17 @@ FIELDS: Mapping[str, Field] = {
     "after": Field(labels, _TASK),
     "after_strict": Field(flag, _TASK | _HEAD),
     "after_any": Field(flag, _TASK | _HEAD),
+    "tags": Field(labels, _ANY),
+    "schema": Field(schema, _ANY),
+    "score": Field(score, _ANY),
+    "expect": Field(expect, _ANY),
     "tasks": Field(untouched, _HEAD),
+    "matrix": Field(matrix, _RUN),
+    "exclude": Field(combinations, _RUN),
+    "include": Field(combinations, _RUN),
+    "foreach": Field(foreach, _RUN),
+    "repeat": Field(whole(1), _RUN),
+    "combine": Field(combine, _RUN),
     "max_concurrent": Field(whole(1), _RUN),
     "max_depth": Field(whole(0), _RUN),
     "rpm": Field(number(0, above=True, what="a number of requests a minute"), _RUN),
@@ -131,8 +142,5 @@ FIELDS: Mapping[str, Field] = {
     "max_total_cost": Field(number(0, what="a number of dollars"), _LIMIT),
 }
 ALIASES: Mapping[str, str] = {"task_prompt": "prompt", "depends_on": "after"}
-LATER = frozenset({
-    "tags", "schema", "score", "expect", "matrix", "repeat", "foreach", "combine", "exclude", "include",
-})  # fmt: skip
 LIMITS = tuple(name for name, field in FIELDS.items() if field.levels == _LIMIT)
-_ALL_NAMES = (*FIELDS, *ALIASES, *sorted(LATER))
+_ALL_NAMES = (*FIELDS, *ALIASES)

@@ -3,7 +3,7 @@
 import re
 from bisect import bisect_right
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from xz_magics.errors import SpecError
 from xz_magics.keys import masked, shown
@@ -69,7 +69,14 @@ class InValue:
         return SpecError(f"{self.path}: {message}" if self.path else message, hint)
 
 
-Value = None | bool | int | float | str | list["Node"] | dict[str, "Node"]
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A Python object that no text can hold: a function, a class or a table."""
+
+    value: Any
+
+
+Value = None | bool | int | float | str | list["Node"] | dict[str, "Node"] | Given
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +108,8 @@ class Node:
 
     def __str__(self) -> str:
         """The value for an error message, short and on one line."""
+        if isinstance(self.value, Given):
+            return f"a value of type {type(self.value.value).__name__}"
         if isinstance(self.value, dict | list):
             return "a mapping" if isinstance(self.value, dict) else "a list"
         if self.value is None or isinstance(self.value, bool):

@@ -7,11 +7,13 @@ from typing import Any
 
 from xz_magics.keys import shown
 from xz_magics.records import Quota, Task
-from xz_magics.specs.nodes import MOST_DEPTH, InValue, Node, Place, sendable, too_deep
+from xz_magics.specs.nodes import MOST_DEPTH, Given, InValue, Node, Place, Value, sendable, too_deep
 
 MOST_VALUES = 250_000
 
-_OF_A_PLAN = frozenset({"index", "after_when", "inserts"})  # what a plan makes of other fields
+_OF_A_PLAN = frozenset({  # what a plan makes of other fields
+    "index", "after_when", "inserts", "trial", "purpose", "of", "scores", "schema", "expect",
+})  # fmt: skip
 
 
 def read_value(value: object, path: str) -> Node:
@@ -34,22 +36,30 @@ class _Reader:
             raise place.error(f"more than {MOST_VALUES:,} values", "run the tasks in several calls")
         if depth > MOST_DEPTH:
             raise too_deep(place)
-        match _written(value):
-            case str() as text:
-                text = sendable(str.__str__(text), place)
-                return Node(place=place, value=text, text=text, key=key)
+        found, text = self._value(_written(value), path, depth, place)
+        return Node(place=place, value=found, text=text, key=key)
+
+    def _value(  # noqa: PLR0911 - one case per kind of value is plainest
+        self, value: object, path: str, depth: int, place: Place
+    ) -> tuple[Value, str | None]:
+        """The value, and the text that it is."""
+        match value:
+            case str() as written:
+                text = sendable(str.__str__(written), place)
+                return text, text
             case None | bool() as word:
-                return Node(place=place, value=word, key=key)
+                return word, None
             case Integral() as whole:
                 number = int(whole)
-                return Node(place=place, value=number if number.bit_length() < 1024 else float("inf"), key=key)
+                return number if number.bit_length() < 1024 else float("inf"), None
             case Real() as real if not isinstance(real, Rational):
-                return Node(place=place, value=float(real), key=key)
+                return float(real), None
             case Mapping() as entries:
-                return Node(place=place, value=self.entries(entries, path, depth), key=key)
+                return self.entries(entries, path, depth), None
             case Sequence() as items if not isinstance(items, bytes | bytearray | memoryview):
-                nodes = [self.node(item, f"{path}[{i}]", depth + 1, None) for i, item in enumerate(items)]
-                return Node(place=place, value=nodes, key=key)
+                return [self.node(item, f"{path}[{i}]", depth + 1, None) for i, item in enumerate(items)], None
+            case thing if callable(thing) or getattr(thing, "ndim", None) == 2:  # a function, a class, a table
+                return Given(thing), None
         raise place.error(
             f"must be text, a number, true or false, a list or a mapping, not {type(value).__name__}",
             "make a str, a list or a dict of it",

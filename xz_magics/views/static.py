@@ -63,7 +63,7 @@ def page(
     `outcomes` hold nested subagents, too: each after its parent. They are counted, and have no row of their own.
     The classes keep MathJax from taking what stands between two dollar signs for a formula.
     """
-    roots = [outcome for outcome in outcomes if outcome.parent is None]
+    roots = [outcome for outcome in outcomes if outcome.written]
     above = "".join([_summary(outcomes, duration_s), *map(_warning, warnings)])
     below = "".join([_histograms(roots), _timeline(outcomes, pauses), *map(_limit, uses)])
     table = _table(outcomes, MOST_BYTES - len(above.encode()) - len(below.encode())) if roots else ""
@@ -71,7 +71,7 @@ def page(
 
 
 def _summary(outcomes: Sequence[Outcome], duration_s: float | None) -> str:
-    roots = [outcome for outcome in outcomes if outcome.parent is None]
+    roots = [outcome for outcome in outcomes if outcome.written]
     counts = status_counts(roots)
     badges = [_badge(status, f"{count:,} {status_word(status)}") for status, count in counts.items()]
     models = {outcome.model for outcome in outcomes}

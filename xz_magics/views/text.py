@@ -44,7 +44,7 @@ def page(
     `outcomes` hold nested subagents, too: each after its parent. They are counted, and have no row of their own.
     """
     parts = ["\n".join([summary_line(outcomes, duration_s), *(f"! {_one_line(warning)}" for warning in warnings)])]
-    roots = [outcome for outcome in outcomes if outcome.parent is None]
+    roots = [outcome for outcome in outcomes if outcome.written]
     if roots:
         parts += [
             table(outcomes),
@@ -57,7 +57,7 @@ def page(
 
 def summary_line(outcomes: Sequence[Outcome], duration_s: float | None) -> str:
     """Such as "5 tasks: 4 done, 1 failed · 1,204 tokens · $0.0012 · 3.2 s"; tokens and cost are everybody's."""
-    roots = [outcome for outcome in outcomes if outcome.parent is None]
+    roots = [outcome for outcome in outcomes if outcome.written]
     counts = ", ".join(f"{count:,} {status_word(status)}" for status, count in status_counts(roots).items())
     tasks = f"{tasks_words(len(roots))}: {counts}" if roots else "no tasks"
     return " · ".join([tasks, *totals_words(outcomes, duration_s)])

@@ -73,7 +73,7 @@ def families(outcomes: Sequence[Outcome]) -> list[Family]:
     found: list[list[Outcome]] = []
     family_of: dict[str, list[Outcome]] = {}
     for outcome in outcomes:
-        if outcome.parent is None:
+        if outcome.written:
             found.append(family := [])
         elif outcome.parent in family_of:
             family = family_of[outcome.parent]
@@ -86,7 +86,7 @@ def families(outcomes: Sequence[Outcome]) -> list[Family]:
 
 def nested_words(outcomes: Sequence[Outcome]) -> str:
     """Such as "and 12 nested subagents (11 done, 1 failed): see .all_df"; empty where there are none."""
-    nested = [outcome for outcome in outcomes if outcome.parent is not None]
+    nested = [outcome for outcome in outcomes if not outcome.written]
     if not nested:
         return ""
     counts = ", ".join(f"{count:,} {status_word(status)}" for status, count in status_counts(nested).items())
