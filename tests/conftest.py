@@ -1,14 +1,21 @@
-"""Coroutine tests run on a loop of their own."""
+"""Coroutine tests run on a loop of their own; what tests of whole runs stand on."""
 
 import asyncio
 import inspect
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 
 import xz_magics
+import xz_magics.api.dry_run
+import xz_magics.background  # with all that holds the session: what is loaded later would keep a test's own
+from xz_magics.session import Session
+
+FOREIGN = ("xz_magics_model", "openai_base_url", "openai_api_key", "anthropic_base_url", "anthropic_api_key")
+PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -35,3 +42,22 @@ def package_alone(tmp_path):
     folder = tmp_path / "alone"
     shutil.copytree(Path(xz_magics.__file__).parent, folder / "xz_magics", ignore=shutil.ignore_patterns("__pycache__"))
     return folder
+
+
+@pytest.fixture
+def session(monkeypatch, tmp_path):
+    """A session of the test's own in an environment without keys and proxies; it ends with the test.
+
+    Its configuration is `config.yaml` in tmp_path: what stands there before the session is first used.
+    """
+    for name in FOREIGN + PROXIES:
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    (tmp_path / "config.yaml").touch()
+    monkeypatch.setenv("XZ_MAGICS_CONFIG", str(tmp_path / "config.yaml"))
+    fresh = Session()
+    for name, module in tuple(sys.modules.items()):
+        if name.startswith("xz_magics.") and isinstance(getattr(module, "session", None), Session):
+            monkeypatch.setattr(module, "session", fresh)
+    yield fresh
+    fresh.engine.close()

@@ -473,8 +473,11 @@ def test_a_loop_that_cannot_be_entered_twice_is_told_before_it_is_patched():
 # What the package shows
 
 
-ONLY_CELL = {"out", "check", "background", "help"}
-ONLY_RUN = {"work", "names", "observers", "on_result", "show", "quota", "params", "tools"}
+ONLY_CELL = {"out", "check", "background", "help", "yes", "dry_run"}
+ONLY_RUN = {
+    *("work", "names", "observers", "on_result", "show", "quota", "params", "tools"),
+    *("matrix", "exclude", "include", "expect", "combine"),
+}
 
 
 def test_each_option_of_a_cell_is_an_argument_of_run_and_the_reverse():
@@ -516,6 +519,7 @@ ERRORS = [
     errors.ProviderError("what", "mend", "rate_limited", "all", 429, 1.5, True),
     errors.TasksFailed("what", "mend"),
     NestingError("what", "mend"),
+    errors.ConfirmationNeeded("what", "mend"),
     RunInterrupted("stopped"),
     RunStopped("stopped"),
 ]
@@ -550,6 +554,10 @@ RECORDS = [
     Outcome(index=0, label="a", status="done", model="m", max_tokens=1),
     records.Span(kind="call", started_at=1.0, ended_at=2.0),
     records.LimitUse(level="run", name="max_executions", limit=1, used=0, reserved=0),
+    records.Trial(input="a[0]", arms={"x": 1}, row=0, columns={"a": [1]}, repeat=2),
+    records.AnswerSchema(name="A", json={"type": "object"}),
+    records.Judge(model="local", rubric="Is it kind?", scale={"no": 0.0, "yes": 1.0}, max_tokens=9),
+    records.Scorer(name="equals", kind="equals", given="Paris"),
 ]
 
 

@@ -21,7 +21,7 @@ import xz_magics
 from xz_magics.api import run, run_arguments, run_sync
 from xz_magics.api.launching import see_through
 from xz_magics.api.preparing import prepare
-from xz_magics.background import Handle, start
+from xz_magics.background import Handle, lost_words, start
 from xz_magics.errors import ModelError, RunInterrupted, SpecError, XzMagicsError
 from xz_magics.events import TaskStarted
 from xz_magics.interrupt import Guard
@@ -44,18 +44,8 @@ scripts:
 
 
 @pytest.fixture(autouse=True)
-def session(monkeypatch, tmp_path):
-    """A session of the test's own, whose engine ends with the test."""
-    for name in ("XZ_MAGICS_MODEL", "OPENAI_BASE_URL", "OPENAI_API_KEY", "ANTHROPIC_API_KEY"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("XZ_MAGICS_CONFIG", str(tmp_path / "config.yaml"))
+def scripts(session, tmp_path):
     (tmp_path / "config.yaml").write_text(SCRIPTS)
-    fresh = Session()
-    monkeypatch.setattr("xz_magics.session.session", fresh)
-    for part in ("api", "api.launching", "api.preparing", "api.granting", "background"):
-        monkeypatch.setattr(f"xz_magics.{part}.session", fresh)
-    yield fresh
-    fresh.engine.close()
 
 
 def wait_for(condition, timeout_s=10):
@@ -119,7 +109,7 @@ def test_a_run_that_has_ended_says_so():
 
     handle.wait(10)
 
-    assert repr(handle) == f"run {handle.run_id} has ended: 1 of 1 tasks are done"
+    assert repr(handle) == f"run {handle.run_id} has ended: 1 of 1 task is done"
     assert handle.wait() is handle.results
 
 
@@ -181,7 +171,7 @@ def test_waiting_for_no_longer_than_so_long_leaves_the_run_alone():
     with pytest.raises(TimeoutError) as raised:
         handle.wait(0.05)
 
-    assert str(raised.value) == f"run {handle.run_id} goes on: 0 of 1 tasks have ended; it was waited for 0.05 s"
+    assert str(raised.value) == f"run {handle.run_id} goes on: 0 of 1 task has ended; it was waited for 0.05 s"
     assert not handle.done
 
 
@@ -193,7 +183,7 @@ def test_stop_ends_the_waiting_and_leaves_the_run_alone():
     with pytest.raises(RunInterrupted) as raised:
         handle.wait(20)
 
-    assert str(raised.value).startswith(f"Stopped waiting: run {handle.run_id} goes on: 0 of 1 tasks have ended.")
+    assert str(raised.value).startswith(f"Stopped waiting: run {handle.run_id} goes on: 0 of 1 task has ended.")
     assert "handle.cancel() ends it" in str(raised.value)
     assert not handle.done
 
@@ -240,6 +230,47 @@ async def test_who_is_cancelled_while_waiting_leaves_the_run_alone():
     assert not handle.done
     handle.cancel()
     assert statuses(await handle) == ["cancelled"]
+
+
+async def test_who_is_stopped_while_awaiting_is_told_in_one_line_and_a_timeout_stays_one():
+    handle = start(["a"], model="scripted:slow")
+    waiting = asyncio.ensure_future(handle)
+    await asyncio.sleep(0.05)
+
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError) as raised:
+        await waiting
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await handle
+
+    assert raised.value._render_traceback_() == [
+        f"Stopped waiting: run {handle.run_id} goes on: 0 of 1 task has ended. handle.cancel() ends it."
+    ]
+
+
+async def test_an_await_that_was_given_up_leaves_nothing_behind():
+    handle = start(["a"], model="scripted:slow")
+
+    for _ in range(3):
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(handle, 0.01)
+
+    assert handle._ended._done_callbacks == []
+
+
+def test_whose_name_is_taken_while_it_goes_on_can_be_found_again():
+    handle = start(["a"], model="scripted:slow")
+
+    words = lost_words("later", handle)
+
+    assert words == (
+        f"run {handle.run_id} goes on, and later is no longer its handle: "
+        f"%subagents show {handle.run_id} shows it, %subagents cancel --run {handle.run_id} ends it"
+    )
+    handle.cancel()
+    handle.wait(10)
+    assert lost_words("later", handle) == lost_words("later", None) == lost_words("later", "a text") == ""
 
 
 def test_a_loop_that_is_closed_while_it_waits_disturbs_nobody(caplog):
@@ -371,7 +402,8 @@ def test_an_error_of_ours_is_on_the_handle_and_logged_once(caplog, session):
     gc.collect()
 
     assert isinstance(handle.error, BaseExceptionGroup)
-    assert len(view.ended) == 1
+    (shown,) = view.ended
+    assert "this run failed: ZeroDivisionError: division by zero" in shown["text/html"]
     assert not handle.results.running
     assert session.quota.reserved == (0, 0, 0)
     (record,) = caplog.records
@@ -397,7 +429,7 @@ def test_an_exit_in_a_run_ends_that_run_alone(caplog):
 
 def test_one_task_can_be_cancelled_and_the_others_go_on():
     handle = start({"a": "x", "b": "y"}, model="scripted:slow")
-    wait_for(lambda: len(handle.results.fold.running()) == 2)
+    wait_for(lambda: handle.results.fold.counts["running"] == 2)
 
     handle.cancel("a")
     wait_for(lambda: handle.results["a"].status == "cancelled", 2)

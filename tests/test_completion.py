@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, strategies as st
 from IPython.core.completer import provisionalcompleter
 from IPython.core.interactiveshell import InteractiveShell
+from pandas import DataFrame
 
 from xz_magics.magics import completion
 from xz_magics.magics.bodies import labels_in
@@ -21,6 +22,15 @@ class Names:
 
     def variables(self):
         return ["city", "cities", "größe"]
+
+    def tables(self):
+        return ["cities", "reviews"]
+
+    def schemas(self):
+        return ["Review"]
+
+    def functions(self):
+        return ["exactness"]
 
     def labels(self, *, running):
         return ["goes on"] if running else ["goes on", "ended"]
@@ -48,6 +58,11 @@ def suggested(text):
         ("%%subagents --allowed-tools gr|", "gr", ["grep"]),
         ("%%subagents --allowed-tools grep,re|", "re", ["read_file"]),
         ("%%subagents --allowed-tools http_get(a.org,b.org),gr|", "gr", ["grep"]),
+        ("%%subagents --model local,scr|", "scr", ["scripted:hi"]),
+        ("%%subagents --foreach |", "", ["cities", "reviews"]),
+        ("%%subagents --schema Re|", "Re", ["Review"]),
+        ("%%subagents --score equals,ex|", "ex", ["exactness"]),
+        ("%%subagents --score=e|", "e", ["equals", "exactness"]),
         ("%%subagents --format |", "", ["yaml", "json", "text"]),
         ("%%time\n\n%%subagents --rp|", "--rp", ["--rpm"]),
         ("%subagents sta|", "sta", ["status"]),
@@ -73,6 +88,8 @@ def test_in_a_line_options_and_what_they_take(text, fragment, texts):
         ("%%subagents\nquota: {max_e|", "max_e", "max_executions: "),
         ("%%subagents\nquota:\n  max_e|", "max_e", "max_executions: "),
         ("%%subagents\n- pro|", "pro", "prompt: "),
+        ("%%subagents\ntasks:\n  - pro|", "pro", "prompt: "),
+        ("%%subagents\ntasks:\n  - {pro|", "pro", "prompt: "),
         ("%%subagents\ntasks:\n  - prompt: x\n    af|", "af", "after: "),
         ("%%subagents\na: {prompt: x, af|}", "af", "after: "),
         ("%%subagents\né: {prompt: 'é, l', lab|}", "lab", "label: "),
@@ -80,6 +97,24 @@ def test_in_a_line_options_and_what_they_take(text, fragment, texts):
         ('%%subagents\n{"tas|', "tas", 'tasks": '),
         ('%%subagents\n{"tasks": [{"prompt": "x", "mod|', "mod", 'model": '),
         ('%%subagents\n{\n  "max_conc|', "max_conc", 'max_concurrent": '),
+        ("%%subagents\nmat|", "mat", "matrix: "),
+        ("%%subagents\nmatrix: {temp|", "temp", "temperature: "),
+        ("%%subagents\nmatrix:\n  temp|", "temp", "temperature: "),
+        ("%%subagents\nmatrix: {model: [local, scr|", "scr", "scripted:hi"),
+        ("%%subagents\nmatrix:\n  model:\n  - scr|", "scr", "scripted:hi"),
+        ("%%subagents\nexclude:\n  - mod|", "mod", "model: "),
+        ("%%subagents\nexclude: [{model: a, temp|", "temp", "temperature: "),
+        ("%%subagents\nforeach: re|", "re", "reviews"),
+        ("%%subagents\na: {prompt: x, schema: R|", "R", "Review"),
+        ("%%subagents\nscore: eq|", "eq", "equals"),
+        ("%%subagents\nscore: [equals, exa|", "exa", "exactness"),
+        ("%%subagents\nscore:\n  - exa|", "exa", "exactness"),
+        ("%%subagents\nscore:\n  - {jud|", "jud", "judge: "),
+        ("%%subagents\nexclude:\n  - {wording: x, mod|", "mod", "model: "),
+        ("%%subagents\nscore: {jud|", "jud", "judge: "),
+        ("%%subagents\nscore: {judge: {rub|", "rub", "rubric: "),
+        ("%%subagents\nscore:\n  judge:\n    rub|", "rub", "rubric: "),
+        ("%%subagents\ncombine: su|", "su", "summarise"),
         ("%%subagents\nmodel: sc|", "sc", "scripted:hi"),
         ("%%subagents\na: {prompt: x, model: lo|", "lo", "local"),
         ('%%subagents\n[{"prompt": "x", "model":"lo|', "lo", "local"),
@@ -124,6 +159,9 @@ def test_in_a_body_fields_values_names_and_labels(text, fragment, some):
         "%%subagents\n--- a\nmod|",
         "%%subagents\ntasks:\n  mod|",
         "%%subagents\nparams:\n  mod|",
+        "%%subagents\nschema: {mod|",
+        "%%subagents\nschema:\n  mod|",
+        "%%subagents\nforeach:\n  - mod|",
         "%%subagents\na: In {{city}} mod|",
         "%%subagents\n# mod|",
         "print()\n%%subagents\nmod|",
@@ -194,6 +232,28 @@ def test_variables_are_those_that_a_prompt_can_hold(shell):
     shell.user_ns.update({"aa_text": "x", "aa_list": [1], "aa_function": print, "_aa": 1, "aa_module": logging})
 
     assert [text for _, text in completed(shell, "%%subagents\na: {{aa|")] == ["aa_text", "aa_list"]
+
+
+class Answer:
+    """As a class of pydantic looks."""
+
+    @classmethod
+    def model_json_schema(cls):
+        raise NotImplementedError
+
+
+def test_tables_schemas_and_functions_are_those_that_the_notebook_holds(shell):
+    options = "--foreach", "--schema", "--score"
+    shell.user_ns.update(aa_list=[1], aa_table=DataFrame({"x": [1]}), aa_dict={}, aa_class=Answer, aa_plain=int)
+    shell.user_ns.update(aa_series=DataFrame({"x": [1]})["x"], aa_function=lambda outcome: 1, aa_text="x")
+
+    found = {option: [text for _, text in completed(shell, f"%%subagents {option} aa|")] for option in options}
+
+    assert found == {
+        "--foreach": ["aa_list", "aa_table"],
+        "--schema": ["aa_dict", "aa_class"],
+        "--score": ["aa_function"],
+    }
 
 
 def test_elsewhere_the_shell_completes_as_ever(shell):

@@ -68,6 +68,9 @@ def test_the_file_gives_every_setting_and_the_three_tables(written):
             output_max_size: 100
             fail_fast: true
             stream: false
+            confirm_tasks: 50
+            confirm_cost: 0.25
+            user: ada
             max_executions: 1
             max_total_tokens: 2
             max_total_time: 3
@@ -92,6 +95,9 @@ def test_the_file_gives_every_setting_and_the_three_tables(written):
         output_max_size=100,
         fail_fast=True,
         stream=False,
+        confirm_tasks=50,
+        confirm_cost=0.25,
+        user="ada",
         quota=Quota(max_executions=1, max_total_tokens=2, max_total_time=3, max_total_cost=0.5),
         endpoints={"groq": {"wire": "openai", "base_url": "https://api.groq.com/openai/v1"}},
         prices={"groq:m": {"input": 1, "output": 2}},
@@ -161,7 +167,7 @@ def test_what_stands_beside_a_preset_wins_over_it(written):
         ("agents: {}", "unknown key 'agents'", "did you mean 'agent'?"),
         ("agent: {subagnet: {}}", "agent: unknown key 'subagnet'", "did you mean 'subagent'?"),
         ("agent: {subagent: {modle: x}}", "unknown setting 'modle'", "did you mean 'model'?"),
-        ("agent: {subagent: {zzz: x}}", "unknown setting 'zzz'", "known are default_max_turns"),
+        ("agent: {subagent: {zzz: x}}", "unknown setting 'zzz'", "known are confirm_cost, "),
         ("agent: {subagent: {1: x}}", "unknown setting 1", "known are"),
         ("agent: {subagent: [model]}", "agent.subagent is no mapping", "`name: value`"),
         ("agent: {subagent: {preset: frugal}}", "no preset is called 'frugal'", "the presets are cost-optimized, b"),

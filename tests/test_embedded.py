@@ -3,6 +3,7 @@
 import asyncio
 import fcntl
 import threading
+from dataclasses import replace
 
 import pytest
 
@@ -14,6 +15,7 @@ from xz_magics.providers.emulated_tools import OVERHEAD_TOKENS
 from xz_magics.providers.local import LOCAL_NOTE, LocalModel
 from xz_magics.providers.weights import SMOLLM2
 from xz_magics.records import Message, Reply, Request, ToolCall, ToolSpec, Usage
+from xz_magics.schemas.answers import answer_schema
 
 
 async def test_stopping_while_the_weights_are_on_their_way_ends_the_fetching_too(tmp_path):
@@ -169,6 +171,32 @@ async def test_where_tools_are_only_history_the_text_streams_as_it_is(answered_b
 
     assert (reply.text, heard) == ('{"answer": 12}', ['{"answer": ', "12}"])
     assert [message.role for message in server.requests[0].messages] == ["user"]
+
+
+REVIEW = answer_schema({"sentiment": ["positive", "negative"]})
+
+
+async def test_an_answer_with_a_schema_is_asked_for_in_words_and_held_to_a_grammar(answered_by):
+    server = Server('{"sentiment": "positive"}')
+    request = replace(WITH_TOOLS, tools=(), schema=REVIEW, params={"top_k": 4})
+
+    reply = await answered_by(server).call(request, Exchange())
+
+    (sent,) = server.requests
+    assert reply.text == '{"sentiment": "positive"}'
+    assert [message.role for message in sent.messages] == ["system", "user"]
+    assert sent.params["response_format"]["json_schema"]["schema"]["properties"] == REVIEW.json["properties"]
+    assert (sent.params["top_k"], sent.schema) == (4, None)
+
+
+async def test_of_an_answer_beside_tools_its_object_alone_is_shown_as_it_comes(answered_by):
+    server = Server('{"answer": {"sentiment"', ': "posi', 'tive"}}')
+    heard = []
+
+    reply = await answered_by(server).call(replace(WITH_TOOLS, schema=REVIEW), Exchange(on_text=heard.append))
+
+    assert heard == ['{"sentiment"', ': "posi', 'tive"}']
+    assert (reply.text, reply.finish) == ('{"sentiment": "positive"}', "stop")
 
 
 def test_what_offering_tools_adds_covers_the_words_that_tell_of_them(tmp_path):

@@ -14,6 +14,7 @@ from xz_magics.errors import ModelError, ProviderError
 from xz_magics.providers import Exchange
 from xz_magics.providers.embedded import EmbeddedProvider
 from xz_magics.providers.emulated_tools import (
+    ANSWER_FORM,
     INSTRUCTIONS,
     OVERHEAD_TOKENS,
     answer_in,
@@ -24,7 +25,8 @@ from xz_magics.providers.emulated_tools import (
 from xz_magics.providers.local import LocalModel, installed
 from xz_magics.providers.weights import fetch_weights
 from xz_magics.quotas import prompt_bound
-from xz_magics.records import Message, Reply, Request, ToolCall, ToolSpec, Usage
+from xz_magics.records import AnswerSchema, Message, Reply, Request, ToolCall, ToolSpec, Usage
+from xz_magics.schemas.answers import answer_schema, value_of
 
 
 def an_object(**properties):
@@ -254,6 +256,41 @@ def test_an_answer_ends_before_the_first_stop_and_is_never_empty_for_one(stop, a
     assert (reply.text, reply.finish) == (answer, "stop")
 
 
+REVIEW = answer_schema({"sentiment": ["positive", "negative"], "who": {"name": "string"}})
+FITTING = {"sentiment": "positive", "who": {"name": 'Ann "A." }'}}
+
+
+def test_beside_tools_an_answer_is_held_to_its_schema_whose_definitions_keep_their_names():
+    holding = AnswerSchema(
+        name="x", json=an_object(a={"$ref": "#/$defs/A"}) | {"$defs": {"A": {"type": "string", "pattern": "^a"}}}
+    )
+    request = without_tools(a_request(schema=holding))
+    form = request.params["response_format"]["json_schema"]["schema"]
+
+    assert form["anyOf"][-1] == an_object(answer=an_object(a={"$ref": "#/$defs/answer A"}))
+    assert form["$defs"] == {"answer A": {"type": "string"}}
+    assert request.schema is None
+    assert request.messages[0].content.endswith(f"{ANSWER_FORM} {json.dumps(holding.json)}")
+
+
+def test_an_answer_that_is_an_object_becomes_its_json_and_no_stop_breaks_it_off():
+    written = json.dumps({"answer": FITTING})
+
+    reply = with_tools(a_reply(written, "length"), stop=["Ann"])
+
+    assert (json.loads(reply.text), reply.finish) == (FITTING, "stop")
+
+
+@given(st.dictionaries(st.text(), st.text() | st.integers() | st.lists(st.text())), st.booleans())
+def test_as_an_object_streams_its_json_only_ever_grows(answer, escaped):
+    whole = json.dumps({"answer": answer}, ensure_ascii=escaped, indent=1)
+
+    steps = [answer_in(whole[:end]) for end in range(len(whole) + 1)]
+
+    assert (json.loads(steps[-1][0]), steps[-1][1]) == (answer, True)
+    assert all(later.startswith(earlier) for (earlier, _), (later, _) in pairwise(steps))
+
+
 @given(st.text(min_size=1), st.booleans())
 def test_as_an_answer_streams_its_text_only_ever_grows(answer, escaped):
     whole = json.dumps({"answer": answer}, ensure_ascii=escaped)
@@ -401,6 +438,43 @@ async def test_the_real_models_count_of_a_prompt_with_tools_stays_within_what_is
 
     for request, reply in zip(requests, replies, strict=True):
         assert reply.usage.input_tokens <= reserved(request, provider.overhead_tokens)
+
+
+REVIEWS = ["A wonderful film, the best of the year.", "Terrible. It broke after two days.", "Cold soup, rude waiter."]
+NO_TOOL = [
+    'Use no tool. Give the answer at once: is "I love it" positive?',
+    'Answer. Is "I love it" positive or negative? Do not use a tool: {"answer": ',
+]
+SENTIMENT = answer_schema({"sentiment": ["positive", "negative"]})
+
+
+@pytest.mark.parametrize("tools", [(), (FETCH,)], ids=["alone", "with tools"])
+async def test_the_real_model_answers_what_fits_a_schema_within_what_is_reserved(local_model, tools):
+    asked = [*NO_TOOL, *(f"Is this positive or negative?\n\n{text}" for text in REVIEWS)]
+    exchanges = [Exchange() for _ in asked]
+    requests = [a_request(user(text), tools=tools, schema=SENTIMENT, max_tokens=60, temperature=0) for text in asked]
+
+    async with opened(local_model) as provider:
+        replies = await asyncio.gather(*map(provider.call, requests, exchanges))
+
+    answers = [reply.text for reply in replies if reply.finish == "stop"]
+    assert answers
+    assert all(value_of(SENTIMENT, text)["sentiment"] in {"positive", "negative"} for text in answers)
+    for request, reply, exchange in zip(requests, replies, exchanges, strict=True):
+        assert exchange.text == (reply.text if reply.finish == "stop" else "")
+        bytes_of_schema = provider.schema_overhead_tokens + len(json.dumps(SENTIMENT.json))
+        assert reply.usage.input_tokens <= reserved(request, provider.overhead_tokens + bytes_of_schema)
+
+
+async def test_after_a_result_the_real_models_last_answer_fits_the_schema(local_model):
+    history = (user("Is this review good? Read a.txt."), asked(CALL), result(REVIEWS[0]))
+
+    async with opened(local_model) as provider:
+        reply = await provider.call(
+            a_request(*history, may_call=False, schema=SENTIMENT, max_tokens=60, stop=("never",)), Exchange()
+        )
+
+    assert value_of(SENTIMENT, reply.text)["sentiment"] in {"positive", "negative"}
 
 
 ODD_SCHEMAS = [

@@ -1,5 +1,6 @@
 import asyncio
 from collections import Counter
+from functools import partialmethod
 
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -361,3 +362,150 @@ async def test_ten_thousand_tasks_do_not_stand_open_at_once():
     assert sum(isinstance(stamped.event, TaskPlanned) for stamped in ran.events) == 10_000
     assert ran.outcomes.counts["done"] == 10_000
     assert isinstance(ran.engine, Run)
+
+
+# What a run does after its tasks
+
+
+def furthered(monkeypatch, further, *given, **run):
+    """A run that goes further in this way once its tasks have ended."""
+    monkeypatch.setattr(Run, "execute", partialmethod(Run.execute, further=further))
+    return Ran(*given, **run)
+
+
+def extra(label, model="scripted:"):
+    return task(label, model, purpose="combine")
+
+
+async def test_more_tasks_are_worked_on_after_those_as_written_and_come_back_in_their_order(monkeypatch):
+    endings = []
+
+    async def further(work):
+        assert [row.state for row in ran.outcomes.written] == ["done", "done"]
+        endings.extend(await work([extra("late"), task("j", purpose="judge", of="a"), extra("quick")]))
+
+    provider = answering("1", "2", Step(answer="3", latency_s=0.05), "4", "5")
+    ran = furthered(monkeypatch, further, [task("a"), task("b")], {"scripted:": provider})
+    outcomes = await ran.to_the_end()
+
+    assert [outcome.label for outcome in outcomes] == ["a", "b"]
+    assert [(ended.label, ended.status) for ended in endings] == [("late", "done"), ("j", "done"), ("quick", "done")]
+    judge = ran.outcomes.rows["j"].outcome
+    assert (judge.parent, judge.depth, judge.purpose) == ("a", 1, "judge")
+    assert ran.outcomes.rows["a"].outcome.tree_tokens == ran.outcomes.rows["a"].outcome.total_tokens
+    assert ran.events[-1].event == RunEnded(duration_s=ran.outcomes.duration_s)
+
+
+async def test_a_label_that_is_taken_gets_a_number(monkeypatch):
+    endings = []
+
+    async def further(work):
+        endings.extend(await work([extra("a"), extra("a"), extra("b")]))
+        endings.extend(await work([extra("b")]))
+
+    await furthered(monkeypatch, further, [task("a")]).to_the_end()
+
+    assert [ended.label for ended in endings] == ["a (2)", "a (3)", "b", "b (2)"]
+
+
+async def test_what_fails_after_the_tasks_is_logged_and_the_run_ends_as_it_would(monkeypatch, caplog):
+    async def further(work):
+        raise ValueError("odd")
+
+    ran = furthered(monkeypatch, further, [task("a")])
+    (outcome,) = await ran.to_the_end()
+
+    assert outcome.status == "done"
+    assert "ValueError: odd" in caplog.text
+    assert isinstance(ran.events[-1].event, RunEnded)
+
+
+async def test_stop_ends_what_works_after_the_tasks_and_what_follows_is_skipped(monkeypatch):
+    endings = []
+
+    async def further(work):
+        endings.extend(await work([extra(label, "slow") for label in ("j1", "j2", "j3")]))
+        endings.extend(await work([extra("k")]))
+
+    providers = {"scripted:": answering("hi"), "slow": answering(Step(answer="long answer", latency_s=20, chunks=2000))}
+    ran = furthered(monkeypatch, further, [task("a")], providers, max_concurrent=2).start()
+    while not any(row.started for row in ran.outcomes.rows.values() if row.task.label.startswith("j")):
+        await asyncio.sleep(0.01)
+
+    ran.engine.stop()
+    (outcome,) = await ran.ended()
+
+    assert outcome.status == "done"
+    assert [ended.status for ended in endings] == ["cancelled", "cancelled", "skipped", "skipped"]
+    assert {ended.error_type for ended in endings} == {"cancelled"}
+    assert ran.session.reserved == (0, 0, 0)
+
+
+async def test_stop_ends_what_waits_for_no_task(monkeypatch):
+    waits = asyncio.Event()
+
+    async def further(work):
+        waits.set()
+        await asyncio.sleep(60)
+
+    ran = furthered(monkeypatch, further, [task("a")]).start()
+    await waits.wait()
+
+    ran.engine.stop()
+    (outcome,) = await ran.ended()
+
+    assert outcome.status == "done"
+    assert ran.engine.stopped
+
+
+async def test_after_a_stop_nothing_more_is_begun(monkeypatch):
+    async def further(work):
+        raise AssertionError("nothing may follow a Stop")
+
+    slow = answering(Step(answer="long answer", latency_s=20, chunks=2000))
+    ran = furthered(monkeypatch, further, [task("a")], {"scripted:": slow}).start()
+    await asyncio.sleep(0.05)
+
+    ran.engine.stop()
+    (outcome,) = await ran.ended()
+
+    assert outcome.status == "cancelled"
+
+
+@pytest.mark.parametrize(
+    ("run", "error_type"),
+    [({"fail_fast": True}, "fail_fast"), ({"quota": Quota(max_total_time=0.1)}, "quota_exceeded")],
+)
+async def test_after_another_end_of_all_what_is_asked_for_is_skipped(monkeypatch, run, error_type):
+    endings = []
+
+    async def further(work):
+        endings.extend(await work([extra("j")]))
+
+    providers = {
+        "bad": answering(Step(status=400)),
+        "slow": answering(Step(answer="x" * 99, latency_s=20, chunks=99)),
+        "scripted:": answering("hi"),
+    }
+    ran = furthered(monkeypatch, further, [task("a", "bad"), task("b", "slow")], providers, **run)
+    await ran.to_the_end()
+
+    assert [(ended.status, ended.error_type) for ended in endings] == [("skipped", error_type)]
+
+
+async def test_the_time_of_a_quota_holds_after_the_tasks_too(monkeypatch):
+    endings = []
+
+    async def further(work):
+        endings.extend(await work([extra("j", "slow"), extra("k", "slow")]))
+
+    providers = {"scripted:": answering("hi"), "slow": answering(Step(answer="x" * 99, latency_s=20, chunks=99))}
+    ran = furthered(monkeypatch, further, [task("a")], providers, quota=Quota(max_total_time=0.3), max_concurrent=1)
+    (outcome,) = await ran.to_the_end()
+
+    assert outcome.status == "done"
+    assert [(ended.status, ended.error_type) for ended in endings] == [
+        ("timed_out", "quota_exceeded"),
+        ("skipped", "quota_exceeded"),
+    ]
+    assert "max_total_time" in ran.outcomes.stop_reason

@@ -99,6 +99,13 @@ def test_all_other_text_is_written_as_it_is(text):
     assert outputs(text) == [text]
 
 
+@pytest.mark.parametrize("dtype", ["category", "object", "string"])
+def test_a_column_of_a_users_own_table_hides_no_formula_whatever_its_dtype_and_name(dtype):
+    frame = pd.DataFrame({"=1+1": pd.Series(["=2+2", "plain"], dtype=dtype), "n": [1, 2]})
+
+    assert spreadsheets.csv_text(frame).splitlines() == ["'=1+1,n", "'=2+2,1", "plain,2"]
+
+
 @settings(deadline=None)
 @given(
     st.lists(

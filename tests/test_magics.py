@@ -287,6 +287,56 @@ tell(subagents("show 'b c'").set_index("field").loc[["label", "status"], "value"
     ]
 
 
+def test_a_dry_run_shows_what_a_cell_would_send_and_sends_nothing(told):
+    lines, errors = told("""
+ran = cell("--model scripted:hi --out looked --dry-run\\nfirst: Say hi.\\nsecond: Say ho.")
+tell(type(ran.result).__name__, shell.user_ns["looked"] is ran.result, list(ran.result.df["prompt"]))
+tell(list(session.quota.usage[:2]), session.last is None)
+""")
+
+    assert lines == [["DryRun", True, ["Say hi.", "Say ho."]], [[0, 0], True]]
+    assert not errors
+
+
+@pytest.mark.parametrize("options", ["", "--background "])
+def test_many_tasks_and_high_costs_start_only_with_yes(told, options):
+    lines, _ = told(f"""
+config("confirm_tasks = 1")
+shell.user_ns["answers"] = "old"
+body = "--model scripted:hi --max-total-tokens 900 --max-tokens 5 --out answers {options}\\na: x\\nb: y"
+tell(*failed(cell(body)))
+tell("answers" in shell.user_ns, list(session.quota.usage[:2]), len(session.runs.all()))
+tell(cell("--yes " + body).success)
+config("confirm_tasks = 2")
+tell(cell(body).success)
+config("confirm_cost = 0.0")
+tell(cell(body).success)
+""")
+
+    assert lines[0] == [
+        "ConfirmationNeeded",
+        "2 tasks would start, and confirm_tasks is 1",
+        lines[0][2],
+        "add --yes to start them, or --dry-run to look first",
+    ]
+    assert lines[0][2].endswith(" tokens, free")
+    assert lines[1:] == [[False, [0, 0], 0], [True], [True], [True]]
+
+
+def test_the_user_of_the_settings_is_a_tag_of_every_task_and_costs_are_told_by_it(told):
+    lines, _ = told("""
+config("user = 'ada'")
+cell("--model scripted:hi --max-tokens 5\\na: x\\nb: y")
+from xz_magics.magics import verbs
+costs = verbs.costs("tag")
+tell(list(costs["tag"]), list(costs["tasks"].astype(int)))
+by_model = verbs.costs()
+tell(list(by_model["model"]), int(by_model["turns"][0]))
+""")
+
+    assert lines == [[["user:ada"], [2]], [["scripted:hi"], 2]]
+
+
 def test_cancel_without_a_label_ends_all_runs(told):
     lines, _ = told("""
 handles = [in_background("a: x") for _ in range(2)]
@@ -374,7 +424,7 @@ def test_a_fault_of_ours_has_a_traceback_that_quotes_the_cell_as_it_was_written(
 import xz_magics.api.launching
 def broken(*_, **__):
     raise ZeroDivisionError("a fault")
-xz_magics.api.launching.prepare = broken
+xz_magics.api.launching._put_together = broken
 shell.run_line_magic("colors", "nocolor")
 shell.run_line_magic("xmode", "{mode}")
 quoted = []

@@ -77,6 +77,17 @@ def test_equal_values_stand_in_one_bin(value, count, whole):
     assert 0 <= bins[0].left <= value < bins[0].right
 
 
+@pytest.mark.parametrize(
+    "values", [[5.0, 5.0 + 1e-9], [0.1 + 0.2, 0.3], [0.0, 1e-12], [1e6, 1e6 + 0.001], [60.0, 60.05]]
+)
+def test_values_that_nobody_could_tell_apart_stand_in_one_bin_as_equal_ones_do(values):
+    (one,) = histogram(values, ["done", "failed"], whole=False)
+
+    assert one.total == 2
+    assert one.left <= min(values)
+    assert one.right - one.left >= max(0.5, values[0] / 1_000)
+
+
 @pytest.mark.parametrize("seed", range(200))
 def test_the_number_of_bins_is_numpys_up_to_30(seed):
     generator = random.Random(seed)

@@ -1,5 +1,7 @@
 """From a model's name to its provider: which address, which key, which price, and what is refused before anything."""
 
+import json
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -10,16 +12,23 @@ from strategies import task
 from xz_magics.config import Settings
 from xz_magics.errors import ConfigError, ModelError
 from xz_magics.prices import FREE, FlatPrice
+from xz_magics.providers import Exchange
+from xz_magics.providers.answer_forms import INSTRUCTION
 from xz_magics.providers.embedded import EmbeddedProvider
+from xz_magics.providers.http import HttpClient
 from xz_magics.providers.local import LocalModel
 from xz_magics.providers.opening import Opener
 from xz_magics.providers.scripted import ScriptedProvider
+from xz_magics.records import Message, Request
+from xz_magics.schemas.answers import answer_schema
 
 KEYS = {"OPENAI_API_KEY": "sk-openai-key-1", "ANTHROPIC_API_KEY": "sk-ant-key-2", "GROQ_API_KEY": "gsk-groq-key-3"}
 ENDPOINTS = {
     "groq": {"wire": "openai", "base_url": "https://api.groq.com/openai/v1", "key_env": "GROQ_API_KEY"},
     "mine": {"wire": "anthropic", "base_url": "http://127.0.0.1:8000"},
 }
+
+OWN_FORM = {"params": {"response_format": {"type": "json_object"}}, "schema": answer_schema({"a": "string"})}
 
 
 def opener(environ=KEYS, *, base_url=None, **settings):
@@ -139,6 +148,7 @@ KEY_AS_VALUE = {"wire": "openai", "base_url": "https://a.example", "key_env": "s
         {"groq": {"wire": "openai", "base_url": "https://a.example", "key_env": 3}},
         {"groq": {"wire": "openai", "base_url": "https://a.example", "api_key": "sk-openai-key-1"}},
         {"groq": KEY_AS_VALUE},
+        {"groq": {"wire": "openai", "base_url": "https://a.example", "structured": "no"}},
     ],
 )
 def test_an_endpoint_that_is_written_wrongly_is_refused_without_showing_its_values(endpoints):
@@ -148,6 +158,24 @@ def test_an_endpoint_that_is_written_wrongly_is_refused_without_showing_its_valu
     assert caught.value.message == "endpoint 'groq' is not written as it should be"
     assert caught.value.hint.startswith("give groq: {wire: openai or anthropic, base_url: https://…, key_env: ")
     assert "sk-openai" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("base_url", "model"), [(None, "mine:m"), ("http://127.0.0.1:8000/v1", "anthropic:m")])
+@pytest.mark.parametrize("structured", [True, False])
+async def test_an_endpoint_that_knows_no_schemas_is_asked_in_words(structured, base_url, model):
+    endpoints = {"mine": ENDPOINTS["mine"] | {"structured": structured}}
+    sent = []
+
+    def answer(request):
+        sent.append(json.loads(request.content))
+        return httpx.Response(200, json={"content": [{"type": "text", "text": "{}"}], "stop_reason": "end_turn"})
+
+    provider = opener(endpoints=endpoints, base_url=base_url).open_provider(model)
+    provider._client = HttpClient(provider._endpoint, transport=httpx.MockTransport(answer))
+    asked = Request(messages=(Message(role="user", content="Hi"),), max_tokens=5, schema=OWN_FORM["schema"])
+    await provider.call(replace(asked, stream=False), Exchange())
+
+    assert ("output_config" in sent[0], INSTRUCTION in sent[0].get("system", "")) == (structured, not structured)
 
 
 @pytest.mark.parametrize("name", ["local", "scripted", "a:b"])
@@ -207,6 +235,8 @@ def test_tasks_of_one_model_share_its_provider():
         ("mine:m", {"seed": 3}, "task 'one': mine:m knows no 'seed'", "leave seed out"),
         ("openai:m", {"params": {"stream_options": {}}}, "task 'one': params hold 'stream_options', which", "take"),
         ("local", {"params": {"n": 2}}, "task 'one': params hold 'n', which is not passed on", "take n out"),
+        ("openai:m", OWN_FORM, "task 'one': params hold 'response_format', and the task has a schema", "take response"),
+        ("local", OWN_FORM, "task 'one': params hold 'response_format', and the task has a schema", "take response"),
     ],
 )
 def test_a_field_that_would_not_go_out_is_refused(model, fields, message, hint):

@@ -25,6 +25,7 @@ def test_every_option_becomes_the_argument_of_its_name():
         --stop END --stop "\n\n" --max-tokens 10 --max-turns 2 --timeout 1.5 --idle-timeout 2 --max-concurrent 3
         --fail-fast --max-executions 0 --max-total-tokens 5 --max-total-time 6 --max-total-cost 0.1 --retries 0
         --rpm 60 --tpm 1e5 --max-depth 0 --allowed-tools grep --allowed-tools "http_get(a.org, b.org),read_file"
+        --foreach reviews --repeat 5 --schema Answer --score equals,close --score "regex, f" --tags a,b
         --workspace /tmp --no-stream --base-url http://127.0.0.1:1/v1 --format json --out answers --check"""
 
     options = parse_cell_line(line)
@@ -52,6 +53,11 @@ def test_every_option_becomes_the_argument_of_its_name():
         "tpm": 100_000.0,
         "max_depth": 0,
         "allowed_tools": ["grep", "http_get(a.org, b.org)", "read_file"],
+        "foreach": "reviews",
+        "repeat": 5,
+        "schema": "Answer",
+        "score": ["equals", "close", "regex", "f"],
+        "tags": ["a", "b"],
         "workspace": "/tmp",
         "stream": False,
         "base_url": "http://127.0.0.1:1/v1",
@@ -76,11 +82,20 @@ def test_commas_separate_tools_but_not_the_words_of_one(written, grants):
     assert parse_cell_line(f"--allowed-tools '{written}'").arguments == {"allowed_tools": grants}
 
 
+@pytest.mark.parametrize(
+    ("written", "model"),
+    [("local", "local"), ("local,", "local,"), ("openai:a, local", ["openai:a", "local"]), ("", "")],
+)
+def test_commas_separate_models(written, model):
+    assert parse_cell_line(f"--model '{written}'").arguments == {"model": model}
+
+
 def test_what_run_takes_and_what_is_the_cells_own_are_told_apart():
     options = parse_cell_line("--background --out handle")
 
     assert (options.background, options.out, options.arguments) == (True, "handle", {})
     assert not parse_cell_line("").background
+    assert parse_cell_line("--yes --dry-run") == CellOptions(arguments={}, yes=True, dry_run=True)
 
 
 @pytest.mark.parametrize("line", ["-h", "--help", "--help --model x"])
@@ -191,6 +206,7 @@ def test_the_options_are_shown_in_groups_each_with_what_it_means():
     assert [line for line in page.splitlines() if line.endswith(":")] == [
         "the models:",
         "turns and tools:",
+        "experiments:",
         "limits, pace and time:",
         "the cell:",
     ]

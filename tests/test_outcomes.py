@@ -28,7 +28,7 @@ from xz_magics.events import (
 )
 from xz_magics.outcomes import Outcomes
 from xz_magics.providers.scripted import Step
-from xz_magics.records import STATUSES, Message, Outcome, Quota, Span, ToolCall, Turn
+from xz_magics.records import STATUSES, Message, Outcome, Quota, Span, ToolCall, Trial, Turn
 
 STARTED = RunStarted(tasks=1, max_concurrent=5, quota=Quota())
 TURN = Turn(number=1, attempts=2, max_tokens=100, started_at=3.0, duration_s=1.0, input_tokens=5, output_tokens=7)
@@ -165,9 +165,11 @@ def test_turns_add_up_and_what_is_unknown_adds_nothing(turn, tokens, cost_usd):
 
 def test_an_outcome_holds_all_that_is_known_of_its_task():
     messages = (Message(role="user", content="Say hi."),)
+    trial = Trial(input="a", arms={"model": "m"}, row=3, columns={"city": "Lima"}, repeat=2)
+    known = task("a", index=4, trial=trial, tags=("user:x",), expect="total", purpose="judge", of="p")
     outcomes = folded(
         TaskPlanned(task=task("p")),
-        TaskPlanned(task=task("a", index=4), parent="p", depth=1),
+        TaskPlanned(task=known, parent="p", depth=1),
         TaskStarted(label="a", queued_s=0.5),
         RequestSent(label="a", turn=1, attempt=1, spawn_s=0.25),
         TurnEnded(label="a", turn=PAID),
@@ -182,6 +184,7 @@ def test_an_outcome_holds_all_that_is_known_of_its_task():
             queued_s=0.5,
             work="work",
             messages=messages,
+            value={"sum": 12},
         ),
         RunEnded(duration_s=3.0, reason="because"),
     )
@@ -213,6 +216,11 @@ def test_an_outcome_holds_all_that_is_known_of_its_task():
                 Span(kind="call", started_at=103.0, ended_at=104.0),
                 Span(kind="queued", started_at=104.0, ended_at=105.0),
             ),
+            value={"sum": 12},
+            purpose="judge",
+            trial=trial,
+            tags=("user:x",),
+            expect="total",
         )
     ]
     assert all(getattr(outcomes.all()[0], field.name) is not None for field in fields(Outcome))

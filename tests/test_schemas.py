@@ -18,7 +18,8 @@ from hypothesis import given, strategies as st
 from pydantic import BaseModel, Field
 from test_loading import in_a_shell
 
-from xz_magics.schemas import MOST_FAULT_CHARACTERS, MOST_FAULTS, SchemaError, Signature
+from xz_magics.schemas import SchemaError, Signature
+from xz_magics.schemas.faults import MOST_FAULT_CHARACTERS, MOST_FAULTS
 
 
 class Colour(enum.Enum):

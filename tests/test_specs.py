@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from xz_magics.errors import SpecError
-from xz_magics.records import Insert, Quota, Task
+from xz_magics.records import AnswerSchema, Insert, Quota, Scorer, Task, Trial
 from xz_magics.specs import Spec, check_options, parse, read
 
 CALL = {
@@ -197,6 +197,29 @@ def test_a_complete_task_is_a_spec_too():
     assert Task(index=3, label="a", prompt="x", **spec.fields) == task
 
 
+def test_a_complete_task_keeps_what_scores_it_and_what_it_should_answer():
+    task = Task(
+        index=0,
+        label="a",
+        prompt="x",
+        model="local",
+        max_tokens=5,
+        trial=Trial(input="a", repeat=2),
+        tags=("one", "two"),
+        schema=AnswerSchema(name="A", json={"type": "object"}),
+        scores=(Scorer(name="equals", kind="equals"), Scorer(name="f", kind="function", function=len)),
+        expect={"a": [1]},
+    )
+
+    fields = read([task]).specs[0].fields
+
+    assert fields["schema"] is task.schema
+    assert fields["score"] == task.scores
+    assert fields["score"][1].function is len
+    assert (fields["tags"], fields["expect"]) == (task.tags, task.expect)
+    assert not {"trial", "purpose", "of", "scores"} & fields.keys()
+
+
 def test_a_complete_task_bears_its_dependencies_as_they_would_be_written():
     inserts = [("prompt", 0, "a"), ("prompt", 3, 'say "hi"'), ("prompt", 3, "a"), ("system", 0, "a")]
     task = Task(
@@ -239,6 +262,43 @@ def test_options_are_checked_by_the_same_table_and_limits_become_a_quota():
         check_options({"after": ["a"]})
     with pytest.raises(SpecError, match="`max_executions` is written twice"):
         check_options({"max_executions": 2, "quota": {"max_executions": 1}})
+
+
+def test_several_models_among_the_options_are_a_variable_of_the_matrix():
+    options = check_options({"model": ["openai:a", "local"], "matrix": {"top_p": [0.5]}})
+
+    assert list(options) == ["matrix"]
+    assert [(name, [arm.set_to for arm in arms]) for name, arms in options["matrix"].items()] == [
+        ("top_p", [0.5]),
+        ("model", ["openai:a", "local"]),
+    ]
+    with pytest.raises(SpecError, match=r"matrix\['model'\]\[1\]: `model` must be text"):
+        check_options({"model": ["a", 5]})
+
+
+@pytest.mark.parametrize(
+    ("text", "specs"),
+    [
+        ("prompt: x\nrepeat: 2", [(None, "x")]),
+        ("prompt: x\nlabel: a\nmodel: m\nforeach: rows", [("a", "x")]),
+        ("foreach: [1]\nmatrix: {prompt: [x, y]}", [(None, "")]),
+        ("foreach: [1]\nmatrix: {task_prompt: [x, y]}", [(None, "")]),
+        ("repeat: 2\ntasks: {a: x}", [("a", "x")]),
+        ("matrix: {prompt: [x]}\ntasks: [{label: a}, {label: b}]", [("a", ""), ("b", "")]),
+    ],
+)
+def test_a_design_makes_a_document_with_a_head(text, specs):
+    document = parse(text)
+
+    assert told(document) == specs
+    assert document.head.keys() & {"matrix", "foreach", "repeat"}
+    assert document.specs[0].fields == {}
+
+
+def test_unseen_characters_among_the_values_of_the_matrix_are_warned_of():
+    assert parse("prompt: x\nmatrix: {w: [a\u202eb, 1]}").warnings == (
+        "the matrix: `w` holds U+202E, which nobody sees; it is sent as it stands",
+    )
 
 
 def test_tools_and_rates_may_stand_among_the_options():

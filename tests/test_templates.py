@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from xz_magics.errors import SpecError
-from xz_magics.templates import fill, fill_around, names_in
+from xz_magics.templates import fill, fill_around, fill_value, names_in
 
 SSTI = Path(__file__).parents[2] / "shared" / "corpora" / "ssti" / "ssti-payloads.txt"
 SECRET = "sk-hush-0123456789"
@@ -248,3 +248,38 @@ def test_a_label_that_is_no_name_needs_no_quotes(label):
     assert fill_around(f"See {{{{results.{label}}}}}!", {}, labels=[label]) == ("See !", ((4, label),))
     assert fill_around(f"See {{{{ results.{label} }}}}!", {}, labels=[label]) == ("See !", ((4, label),))
     assert fill_around(f"See {{{{results.{label} it}}}}!", {}, labels=[label])[1] == ()
+
+
+def test_names_of_a_texts_own_win_over_the_notebooks():
+    filled, _ = fill_around("{{a}} {{b}} {{results.c}}", {"a": 1, "b": 2}, own={"a": 3, "results": {"c": 4}})
+
+    assert filled == "3 2 4"
+    with pytest.raises(SpecError) as caught:
+        fill_around("{{zzz}}", {"y": 1}, own={f"name_{n}": n for n in range(13)})
+    assert caught.value.hint.startswith("there are 'name_0', 'name_1', ")
+    assert caught.value.hint.endswith("'name_11', …; or give it a value before this runs")
+
+
+@pytest.mark.parametrize(
+    ("value", "filled"),
+    [
+        ("{{ n }}", 5),
+        ("{{none}}", None),
+        ("{{row.title}}", "Dune"),
+        ("{{row}}", {"title": "Dune", "year": 1965}),
+        ("{{n}}!", "5!"),
+        ({"a": ["{{n}}", 6, None, True], "{{n}}": "x"}, {"a": [5, 6, None, True], "{{n}}": "x"}),
+        ("plain", "plain"),
+    ],
+)
+def test_a_text_that_is_one_template_becomes_its_value(value, filled):
+    assert fill_value(value, {"n": np.int64(5), "none": None}, own={"row": Row("Dune", 1965)}) == filled
+
+
+@pytest.mark.parametrize("value", [object(), {"a": object()}, SECRET, [SECRET], float("nan"), {1: "x"}.keys()])
+def test_a_value_that_may_go_into_no_prompt_is_none_to_fill_in_either(value):
+    with pytest.raises(SpecError) as caught:
+        fill_value(["{{x}}"], {"x": value}, own={}, secrets=[SECRET])
+
+    assert caught.value.hint
+    assert "hush" not in str(caught.value)

@@ -416,6 +416,7 @@ def test_the_whole_of_an_ended_row_is_its_answer_error_messages_and_tool_calls()
             "text": "I cannot.",
             "error": "cut\nraise it",
             "cut": "",
+            "turns": [],
             "messages": [
                 {"role": "user", "content": "Say hi.", "calls": [], "error": False},
                 {
@@ -429,6 +430,49 @@ def test_the_whole_of_an_ended_row_is_its_answer_error_messages_and_tool_calls()
             ],
         }
     ]
+
+
+def test_an_opened_row_tells_what_each_turn_came_to():
+    first = replace(TURN, attempts=3, output_tokens=30, cache_read_tokens=1_000)
+    second = replace(TURN, number=2, output_tokens=4, cost_usd=None, estimated=True)
+    stage = Stage(STARTED, *planned("a"), TurnEnded(label="a", turn=first), TurnEnded(label="a", turn=second))
+    stage.flush()
+
+    stage.dashboard.obey({"kind": "open", "n": 0})
+    stage.flush()
+
+    assert stage.details[0]["turns"] == [
+        {"turn": "1 (3 tries)", "in": "1,200", "cached": "1,000", "out": "30", "cost": "$0.5000", "time": "1.0 s"},
+        {"turn": "2", "in": "≈ 1,200", "cached": "", "out": "≈ 4", "cost": "unpriced", "time": "1.0 s"},
+    ]
+
+
+def test_a_thousand_turns_leave_room_for_the_answer_and_fit():
+    turns = [TurnEnded(label="a", turn=replace(TURN, number=number, output_tokens=9)) for number in range(1, 1_001)]
+    stage = Stage(STARTED, *planned("a"), *turns, TaskEnded(label="a", status="done", output="word " * 20_000))
+    stage.flush()
+
+    stage.dashboard.obey({"kind": "open", "n": 0})
+    stage.flush()
+
+    assert len(json.dumps(stage.details[0], ensure_ascii=False).encode()) <= DETAIL_BYTES
+    assert len(stage.details[0]["turns"]) > 100
+    assert len(stage.details[0]["text"]) > 10_000
+
+
+def test_the_head_tells_the_cost_so_far_and_about_what_it_will_be():
+    uses = [LimitUse(level="run", name="max_total_cost", limit=1.2, used=0.5, reserved=0.0)]
+    stage = Stage(STARTED, *planned("a", "b", "c"), uses=uses)
+    first = stage.flush()["head"]["cost"]
+    stage.emit(TurnEnded(label="a", turn=TURN))
+
+    running = stage.later(2).flush()["head"]["cost"]
+    stage.emit(TaskEnded(label="a", status="done"))
+    guessed = stage.later(2).flush()["head"]["cost"]
+    stage.emit(RunEnded(duration_s=4.0))
+    over = stage.later(2).flush()["head"]["cost"]
+
+    assert [first, running, guessed, over] == ["", "$0.5000", "$0.5000 of about $1.20", "$0.5000"]
 
 
 def test_rows_opened_together_are_told_one_by_one():

@@ -3,6 +3,7 @@
 import io
 import math
 import random
+from dataclasses import replace
 
 import nbformat
 import numpy as np
@@ -11,8 +12,10 @@ from matplotlib.image import imread
 from nbclient import NotebookClient
 
 from xz_magics.errors import SpecError
-from xz_magics.records import STATUSES, Outcome, Turn
+from xz_magics.records import STATUSES, Outcome, Trial, Turn
 from xz_magics.views.plots import histograms, png
+from xz_magics.views.plots.histograms import GROUP_LOOKS
+from xz_magics.views.wording import COLOURS
 
 
 def outcomes(count, statuses=STATUSES, duration_s=None, tokens=None, models=("scripted:$x",)):
@@ -84,7 +87,7 @@ def test_the_legend_names_the_statuses_that_are_drawn_each_with_its_own_look():
 def test_by_model_each_model_has_a_look_of_its_own_the_most_frequent_first():
     picture = histograms(outcomes(60, models=("a:often", "b:rare", "a:often", "_c:$\\frac")), by="model")
 
-    assert legend_of(picture) == ["a:often", "_c:$\\frac", "b:rare"]
+    assert legend_of(picture) == ["a:often", "b:rare", "_c:$\\frac"]
     looks = looks_of(picture.legends[0].get_patches())
     assert len({hatch for _, hatch in looks}) == len({colour for colour, _ in looks}) == 3
     for axes in picture.axes:
@@ -95,6 +98,24 @@ def test_by_model_each_model_has_a_look_of_its_own_the_most_frequent_first():
         assert list(tall.values()) == [30, 15, 15]
     assert not any(words.get_parse_math() for words in picture.legends[0].get_texts())
     assert png(picture)
+
+
+def test_by_a_variable_of_the_matrix_each_arm_has_a_look_of_its_own_as_it_was_written():
+    some = outcomes(40)
+    arms = [{"temperature": (1.0, 0.0, None)[index % 3], "wording": "$x"} for index in range(30)]
+    tried = [replace(one, trial=Trial(input="a", arms=arm)) for one, arm in zip(some, arms, strict=False)]
+
+    picture = histograms([*tried, *some[30:]], by="temperature")
+
+    assert legend_of(picture) == ["1.0", "0.0", "None", "no temperature"]
+    assert [heights(axes) for axes in picture.axes] == [40] * 2
+    assert picture.told.startswith("Histograms of 40 tasks by temperature. Durations from ")
+    with pytest.raises(SpecError, match=r"told apart by 'wordings'\ndid you mean by=\"wording\"\?"):
+        histograms(tried, by="wordings")
+
+
+def test_no_group_has_the_colour_of_a_status():
+    assert {colour for colour, _ in GROUP_LOOKS}.isdisjoint(COLOURS.values())
 
 
 def test_ten_models_are_told_apart_and_of_more_the_rarest_are_others():
@@ -112,14 +133,14 @@ def test_ten_models_are_told_apart_and_of_more_the_rarest_are_others():
 def test_a_long_model_name_keeps_both_its_ends():
     picture = histograms(outcomes(2, models=("openai:gpt-" + "x" * 80 + "-2026-11-21", "local")), by="model")
 
-    _, shown = legend_of(picture)
+    shown, _ = legend_of(picture)
     assert len(shown) == 36
     assert shown.startswith("openai:gpt-")
     assert shown.endswith("-2026-11-21")
 
 
 def test_what_outcomes_cannot_be_told_apart_by_is_an_error_that_names_what_they_can():
-    with pytest.raises(SpecError, match=r"told apart by 'colour'\ntake by=\"status\" or by=\"model\""):
+    with pytest.raises(SpecError, match=r"told apart by 'colour'\nthere are: status, model"):
         histograms(outcomes(3), by="colour")
 
 
@@ -140,6 +161,18 @@ def test_equal_values_make_one_bar(value):
 
     assert [len(axes.patches) for axes in picture.axes] == [1, 1]
     assert png(picture)
+
+
+@pytest.mark.parametrize("around_s", [0.001, 5.0, 60.0, 1_000_000.0])
+def test_places_on_the_axis_of_durations_are_told_apart_by_their_words(around_s):
+    some = outcomes(30, statuses=("done",))
+    picture = histograms([replace(one, duration_s=around_s * (1 + index / 9_000)) for index, one in enumerate(some)])
+
+    png(picture)
+
+    words = [tick.get_text() for tick in picture.axes[0].get_xticklabels()]
+    assert len(words) == len(set(words)) > 1
+    assert not any("e" in word for word in words)
 
 
 def test_large_counts_of_tokens_are_written_out():
@@ -175,4 +208,15 @@ def test_a_cells_value_shows_once_whether_or_not_pyplot_is_in_use():
     NotebookClient(notebook, kernel_name="python3").execute()
 
     bare, _, inline = (cell.outputs for cell in notebook.cells)
-    assert [set(output.data) for output in bare + inline] == [{"text/plain", "image/png"}] * 2
+    assert [set(output.data) for output in bare + inline] == [{"text/plain", "text/html", "image/png"}] * 2
+    assert [output.data["text/plain"] for output in bare + inline] == ["Histograms of 0 tasks by status."] * 2
+
+
+def test_what_it_shows_stands_in_words_beside_it_as_text():
+    trial = Trial(input="a", arms={'"><script>': 1})
+
+    data, metadata = histograms([replace(outcomes(1)[0], trial=trial)], by='"><script>')._repr_mimebundle_()
+
+    assert 'alt="Histograms of 1 task by &quot;&gt;&lt;script&gt;. Durations from' in data["text/html"]
+    assert data["text/html"].count("<") == 1
+    assert metadata["image/png"]["alt"] == data["text/plain"]

@@ -1,16 +1,28 @@
 """A run in one line while it goes on."""
 
 import io
+import itertools
 import sys
+from dataclasses import replace
 
 import pytest
 from strategies import task
 
 from xz_magics.errors import ModelError
-from xz_magics.events import Noted, RunEnded, RunStarted, Stamped, TaskEnded, TaskPlanned, TaskStarted, TurnEnded
+from xz_magics.events import (
+    Noted,
+    RequestSent,
+    RunEnded,
+    RunStarted,
+    Stamped,
+    TaskEnded,
+    TaskPlanned,
+    TaskStarted,
+    TurnEnded,
+)
 from xz_magics.outcomes import Outcomes
 from xz_magics.records import Quota, Turn
-from xz_magics.views.progress import TerminalView, progress_line
+from xz_magics.views.progress import TerminalView, progress_line, time_left_s
 from xz_magics.views.watched import Watched
 
 STARTED = RunStarted(tasks=2, max_concurrent=5, quota=Quota())
@@ -23,6 +35,49 @@ def folded(*events):
     for number, event in enumerate(events):
         outcomes(Stamped(run="r", number=number, at=1e12, event=event))
     return outcomes
+
+
+def after(*rows, waiting=0):
+    """A run that began 10 s ago, of tasks that took so long, or with None have worked for the whole time."""
+    outcomes = Outcomes()
+    number = itertools.count()
+
+    def emit(at, event):
+        outcomes(Stamped(run="r", number=next(number), at=at, event=event))
+
+    emit(0.0, STARTED)
+    for label in map(str, range(len(rows) + waiting)):
+        emit(0.0, TaskPlanned(task=task(label)))
+    for label, took_s in enumerate(rows):
+        emit(0.0, TaskStarted(label=str(label), queued_s=0.0))
+        emit(0.0, RequestSent(label=str(label), turn=1, attempt=1, spawn_s=0.0))
+        if took_s is not None:
+            emit(took_s, TaskEnded(label=str(label), status="done", duration_s=took_s))
+    return outcomes
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "left_s"),
+    [
+        (after(waiting=3), None),
+        (after(None, waiting=3), None),
+        (after(5.0, 5.0, waiting=2), 15.0),  # one begins each 5 s, and then takes another 5
+        (after(5.0, 15.0, 25.0, None), 10.0),  # the mean of those that took longer than it has taken so far
+        (after(1.0, 2.0, None), None),  # none has taken as long: nobody can tell
+        (after(5.0, 5.0, None, waiting=2), 15.0),
+        (after(5.0, 5.0), 0.0),
+    ],
+)
+def test_the_time_left_comes_of_the_pace_and_of_how_long_the_tasks_took_that_ended(outcomes, left_s):
+    assert time_left_s(outcomes, now=10.0) == left_s
+
+
+def test_before_a_run_and_after_it_no_time_is_left():
+    ended = after(5.0, 5.0)
+    ended(Stamped(run="r", number=99, at=5.0, event=RunEnded(duration_s=5.0)))
+
+    assert time_left_s(Outcomes(), now=10.0) is None
+    assert time_left_s(ended, now=10.0) is None
 
 
 class Screen(io.StringIO):
@@ -65,6 +120,12 @@ def test_the_line_counts_the_tasks_and_apart_from_them_the_nested_ones():
     assert plain.startswith("0 of 2 · 1 running · 0 tokens · ")
     assert full.startswith("0 of 2 · 1 running · 4 nested (1 running, 1 failed) · 1,200 tokens · $0.5000 · ")
     assert " · 1 nested · " in progress_line(folded(*TASKS, nested[0]))
+
+
+def test_tokens_that_are_estimated_in_part_are_told_to_be():
+    estimated = [TurnEnded(label="a", turn=TURN), TurnEnded(label="b", turn=replace(TURN, estimated=True))]
+
+    assert " · ≈ 2,400 tokens · " in progress_line(folded(*TASKS, *estimated))
 
 
 def test_when_the_run_has_ended_the_line_tells_how_long_it_took():

@@ -53,6 +53,9 @@ MADE = {
     "i": set(),
     "small": {"style"},
     "img": {"alt", "width", "style", "src"},
+    "details": set(),
+    "summary": set(),
+    "pre": {"dir", "style"},
 }
 """Each tag that the view makes, with the attributes that it makes."""
 

@@ -1,6 +1,7 @@
 """xz_magics: language-model subagents in a notebook cell, under budgets that hold.
 
-`%load_ext xz_magics` registers `%%subagents` and `%subagents`; `run`, `run_sync` and `start` do the same from Python.
+`%load_ext xz_magics` registers `%%subagents` and `%subagents`; `run`, `run_sync` and `start` do the same from Python,
+and `dry_run` shows it without sending anything.
 """
 
 from importlib import import_module
@@ -8,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from xz_magics.api import run, run_sync
+    from xz_magics.api.dry_run import DryRun, dry_run
     from xz_magics.background import Handle, start
     from xz_magics.errors import (
         ConfigError,
+        ConfirmationNeeded,
         ModelError,
         NestingError,
         ProviderError,
@@ -39,6 +42,8 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ConfigError",
+    "ConfirmationNeeded",
+    "DryRun",
     "Handle",
     "ModelError",
     "NestingError",
@@ -58,6 +63,7 @@ __all__ = [
     "Usage",
     "XzMagicsError",
     "current",
+    "dry_run",
     "last",
     "quota",
     "run",
@@ -69,6 +75,7 @@ __all__ = [
 
 _OF_THE_SESSION = ("current", "last", "quota", "tool", "toolbox")
 _HOMES = {"run": "api", "run_sync": "api", "Results": "results", "Tool": "tools", "ToolError": "tools"}
+_HOMES |= dict.fromkeys(("DryRun", "dry_run"), "api.dry_run")
 _HOMES |= dict.fromkeys(("Handle", "start"), "background")
 _HOMES |= dict.fromkeys(_OF_THE_SESSION, "session")
 _HOMES |= dict.fromkeys(("Outcome", "Quota", "Task", "Turn", "Usage"), "records")

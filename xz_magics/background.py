@@ -16,12 +16,12 @@ from xz_magics.interrupt import Guard
 from xz_magics.results import Results
 from xz_magics.session import session
 from xz_magics.views.live import NoView, View, view_here
+from xz_magics.views.progress import done_words, ended_words
 
 logger = logging.getLogger("xz_magics")
 
 BEGIN_S = 2.0
-BEAT_S = 0.1
-"""The heartbeat of a loop on which a run is awaited: without one, an interrupt is served when something else comes."""
+LOOK_S = 0.05
 
 
 def start(work: Work, *, show: bool = False, **options: Any) -> "Handle":
@@ -75,6 +75,11 @@ class Handle:
     def run_id(self) -> str:
         return self.results.run_id
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether it has begun, and has neither ended nor failed."""
+        return self._begun.done() and self.error is None and not self.done
+
     def cancel(self, label: str | None = None) -> None:
         """Ends one task, or without a label the whole run; text that has come is kept."""
         self.results.cancel(label)
@@ -92,13 +97,18 @@ class Handle:
         except TimeoutError:
             raise TimeoutError(f"{self!r}; it was waited for {timeout:g} s") from None
         except KeyboardInterrupt:
-            raise RunInterrupted(f"Stopped waiting: {self!r}. handle.cancel() ends it.") from None
+            raise RunInterrupted(self._waiting_stopped()) from None
         return self._outcome()
 
     def __await__(self) -> Generator[Any, None, Results]:
         """From any event loop, as often as one likes; who is cancelled meanwhile leaves the run alone."""
         self._check_process()
-        yield from self._end_seen_here().__await__()
+        try:
+            yield from self._end_seen_here().__await__()
+        except asyncio.CancelledError as error:
+            # Set on the error itself: asyncio's own timeouts take no subclass of it for theirs.
+            error._render_traceback_ = lambda: [self._waiting_stopped()]  # type: ignore[attr-defined]
+            raise
         return self._outcome()
 
     def __repr__(self) -> str:
@@ -109,24 +119,20 @@ class Handle:
             return f"the run failed: {type(self.error).__name__}: {told}"
         results = self.results
         if not self.done:
-            return f"run {results.run_id} goes on: {len(results)} of {self._tasks} tasks have ended"
+            return f"run {results.run_id} goes on: {ended_words(len(results), self._tasks)}"
         done = sum(outcome.success for outcome in results)
         how = "was stopped" if results.interrupted else "has ended"
-        return f"run {results.run_id} {how}: {done} of {self._tasks} tasks are done"
+        return f"run {results.run_id} {how}: {done_words(done, self._tasks)}"
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
         """Below its cell stands what stays true while the run goes on."""
-        begun = self._begun.done() and self.error is None and not self.done
         ways = "await it or .wait() for it, look at its .results, .cancel() it"
-        return {"text/plain": f"run {self.run_id} in the background: {ways}" if begun else repr(self)}
+        return {"text/plain": f"run {self.run_id} in the background: {ways}" if self.goes_on else repr(self)}
 
     async def _end_seen_here(self) -> None:
-        ended = asyncio.wrap_future(self._ended)
-        try:
-            while not ended.done():
-                await asyncio.wait({ended}, timeout=BEAT_S)
-        finally:
-            ended.cancel()
+        """A callback would stay for good where the waiting is given up; and this beat lets interrupts through."""
+        while not self._ended.done():  # noqa: ASYNC110 - an asyncio.Event would need that callback
+            await asyncio.sleep(LOOK_S)
 
     async def _go_on(self, prepared: Prepared, view: View) -> None:
         try:
@@ -162,6 +168,9 @@ class Handle:
             raise self.error.with_traceback(None)  # raised as often as it is asked for: it would keep every frame
         return self.results
 
+    def _waiting_stopped(self) -> str:
+        return f"Stopped waiting: {self!r}. handle.cancel() ends it."
+
     def _check_waiting(self) -> None:
         self._check_process()
         if session.engine.is_here:
@@ -177,3 +186,12 @@ class Handle:
     def _check_process(self) -> None:
         if self._process != os.getpid() and not self.done:
             raise XzMagicsError("this run goes on in the process that this one is a copy of", "wait for it there")
+
+
+def lost_words(name: str, value: object) -> str:
+    """What a person is told whose variable will hold something else; empty but for the handle of a run that goes on."""
+    if not isinstance(value, Handle) or not value.goes_on:
+        return ""
+    run = value.run_id
+    ways = f"%subagents show {run} shows it, %subagents cancel --run {run} ends it"
+    return f"run {run} goes on, and {name} is no longer its handle: {ways}"

@@ -3,6 +3,7 @@
 XzMagicsError
 ├── SpecError            what was written cannot be run: the cell, its options, a call's arguments
 ├── ConfigError          a setting is wrong
+├── ConfirmationNeeded   a cell would start many tasks, or costly ones, and nobody has said --yes
 ├── ModelError           a model that cannot be opened: unknown, no key, extra missing, no price under a cost limit
 ├── QuotaExceeded        a reservation that can never fit
 ├── ProviderError        one attempt of a model call failed
@@ -62,6 +63,10 @@ class SpecError(XzMagicsError):
 
 class ConfigError(XzMagicsError):
     """A setting is wrong, or comes from where it may not."""
+
+
+class ConfirmationNeeded(XzMagicsError):  # noqa: N818 - it asks; nothing has gone wrong
+    """A cell would start more tasks than the settings let start unasked, or may cost more; nothing has been sent."""
 
 
 class ModelError(XzMagicsError):

@@ -12,6 +12,8 @@ from typing import Generic, TypeGuard, TypeVar
 from xz_magics.records import STATUSES, ErrorType, Outcome, Status
 
 AT_MOST_BINS = 30
+SAME_SHARE, SAME_AT_LEAST = 1e-3, 1e-6
+"""Values no further apart than this share of them, or a microsecond, are one to whoever looks at them."""
 SPAWN_WINDOW = 1_000
 P95_FROM = 20
 
@@ -65,7 +67,7 @@ def histogram(values: Sequence[float | None], groups: Sequence[Group], *, whole:
 
 
 def bin_edges(values: Sequence[float], *, whole: bool, at_most: int = AT_MOST_BINS) -> list[float]:
-    """Edges of equally wide bins over finite values; none for no value, one bin where all are equal.
+    """Edges of equally wide bins over finite values; none for no value, one bin where all are as good as equal.
 
     With `whole`, edges are whole numbers, equally many to a bin; the last edge then lies above all values.
     """
@@ -77,11 +79,10 @@ def bin_edges(values: Sequence[float], *, whole: bool, at_most: int = AT_MOST_BI
         first, numbers = math.floor(low), math.floor(high) - math.floor(low) + 1
         width = math.ceil(numbers / bins)
         return [first + index * width for index in range(math.ceil(numbers / width) + 1)]
-    if low == high:
-        room = max(0.5, math.ulp(low))
+    if math.isclose(low, high, rel_tol=SAME_SHARE, abs_tol=SAME_AT_LEAST):
+        room = max(0.5, abs(high) * SAME_SHARE)
         return [low - room if low < 0 else max(0.0, low - room), high + room]
-    inner = {low + (high - low) * index / bins for index in range(1, bins)}
-    return [low, *sorted(inner - {low, high}), high]
+    return [*(low + (high - low) * index / bins for index in range(bins)), high]
 
 
 def percentile(values: Sequence[float], percent: float) -> float:

@@ -18,6 +18,7 @@ VERBS: Mapping[str, str] = {
     "last": "the Results of the latest run",
     "show": "[RUN or LABEL] the Results of a run, or one task: so much as there is now",
     "quota": "the session's limits and their use, then those of the latest run; its options set them",
+    "costs": "[WHAT] what the runs of this kernel cost, by model, task, tag, purpose, turn or a variable of a matrix",
     "metrics": "what was counted and measured in this kernel",
     "models": "which models can be had here: key present, price known, weights fetched",
     "tools": "which tools tasks can be granted",
@@ -28,6 +29,7 @@ TAKES: Mapping[str, frozenset[str]] = {
     "quota": frozenset({"preset", "reset", "max_executions", "max_total_tokens", "max_total_time", "max_total_cost"}),
     "cancel": frozenset({"name", "run"}),
     "show": frozenset({"name"}),
+    "costs": frozenset({"name"}),
 }
 FORMS = ("yaml", "json", "text")
 NO_STREAM = "asks for whole answers: a Stop, a timeout or a cut then keeps nothing and is charged in full"
@@ -43,6 +45,8 @@ class CellOptions:
     check: bool = False
     background: bool = False
     help: bool = False
+    yes: bool = False
+    dry_run: bool = False
 
 
 class Parser(argparse.ArgumentParser):
@@ -74,8 +78,11 @@ def parse_cell_line(line: str) -> CellOptions:
     if check and background:
         mend = "leave --check out; in a later cell: (await handle).raise_for_failures()"
         raise SpecError("--check and --background do not go together: the cell ends before the run", mend)
+    yes, dry_run = given.pop("yes"), given.pop("dry_run")
     arguments = {name: value for name, value in given.items() if value is not None}
-    return CellOptions(arguments=arguments, out=out, check=check, background=background, help=asks)
+    return CellOptions(
+        arguments=arguments, out=out, check=check, background=background, help=asks, yes=yes, dry_run=dry_run
+    )
 
 
 def named_out(line: str) -> str:
@@ -109,7 +116,12 @@ def parse_line(line: str) -> tuple[str, dict[str, Any]]:
 def cell_parser() -> Parser:
     parser = Parser(prog="%%subagents", add_help=False, allow_abbrev=False, formatter_class=_wide)
     add = parser.add_argument_group("the models").add_argument
-    add("--model", metavar="NAME", help="local, openai:MODEL, anthropic:MODEL, scripted:NAME or ENDPOINT:MODEL")
+    add(
+        "--model",
+        type=_models,
+        metavar="NAME",
+        help="local, openai:MODEL, anthropic:MODEL, scripted:NAME or ENDPOINT:MODEL; several: each task with each",
+    )
     add("--system", metavar="TEXT", help="the system prompt of all tasks")
     add("--summary-prompt", metavar="TEXT", help="one more turn after the work; the summary becomes the output")
     add("--temperature", type=float, metavar="N", help="0 to 2")
@@ -132,6 +144,18 @@ def cell_parser() -> Parser:
     )
     add("--workspace", metavar="FOLDER", help="where the built-in tools for files and programs work (here)")
     add("--max-depth", type=int, metavar="N", help="how deep subagents may start subagents; 0: not at all (3)")
+    add = parser.add_argument_group("experiments").add_argument
+    add("--foreach", metavar="NAME", help="a table in the notebook: each task once per row, {{column}} in its prompt")
+    add("--repeat", type=int, metavar="N", help="how often each task is asked")
+    add("--schema", metavar="NAME", help="a pydantic model in the notebook that each answer must fit")
+    add(
+        "--score",
+        action="extend",
+        type=_names,
+        metavar="NAMES",
+        help="functions in the notebook that score each outcome",
+    )
+    add("--tags", action="extend", type=_names, metavar="NAMES", help="words by which costs can be told apart")
     add = parser.add_argument_group("limits, pace and time").add_argument
     add("--max-executions", type=int, metavar="N", help="limit of this run: subagents")
     add("--max-total-tokens", type=int, metavar="N", help="limit of this run: tokens, prompts and answers")
@@ -148,6 +172,8 @@ def cell_parser() -> Parser:
     add("--out", metavar="NAME", help="binds the Results to this variable, after Stop too; in the background a handle")
     add("--background", action="store_true", help="returns at once with a handle, and the run goes on")
     add("--check", action="store_true", help="ends the cell with an error unless every task is done")
+    add("--yes", action="store_true", help="starts many or costly tasks without asking first")
+    add("--dry-run", action="store_true", help="shows what would be sent and what it may cost; nothing is sent")
     add("--format", choices=FORMS, help="how to read the cell, where its look misleads")
     add("-h", "--help", action="store_true", help="shows this page")
     return parser
@@ -181,6 +207,16 @@ def _parse(parser: Parser, line: str) -> argparse.Namespace:
     except ValueError as error:
         raise SpecError(f"{parser.prog}: {error} in: {line.strip()}", "close the quotation mark") from error
     return parser.parse_intermixed_args(words)  # an option may stand before a label
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _models(text: str) -> str | list[str]:
+    """Several only where commas separate them."""
+    names = _names(text)
+    return names if len(names) > 1 else text
 
 
 def _grants(text: str) -> list[str]:

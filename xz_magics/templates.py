@@ -5,13 +5,15 @@ import math
 import re
 from collections.abc import Collection, Iterable, Mapping
 from difflib import get_close_matches
+from types import MappingProxyType
 from typing import Any
 
 from xz_magics.errors import SpecError
-from xz_magics.keys import SHORTEST_KEY
+from xz_magics.keys import SHORTEST_KEY, shown
 
 MOST_BYTES = 1_000_000
 MOST_DEPTH = 32
+MOST_LISTED = 12
 RESULTS = "results"
 
 _NAME = r"[^\W\d]\w*"
@@ -41,12 +43,17 @@ def fill(text: str, names: Mapping[str, object], *, secrets: Collection[str] = (
 
 
 def fill_around(
-    text: str, names: Mapping[str, object], *, labels: Collection[str] = (), secrets: Collection[str] = ()
+    text: str,
+    names: Mapping[str, object],
+    *,
+    own: Mapping[str, object] = MappingProxyType({}),
+    labels: Collection[str] = (),
+    secrets: Collection[str] = (),
 ) -> tuple[str, tuple[tuple[int, str], ...]]:
     """As `fill`, but `{{results.label}}` and `{{results["any label"]}}` of these labels leave a gap.
 
     A label such as `task-1` needs no quotes. With the text come its gaps, in their order: before which character of it,
-    and which label.
+    and which label. `own` are names of this text alone: they win over the others.
     """
     if labels:
         text = _UNQUOTED.sub(lambda found: _quoted(found, labels), text)
@@ -58,9 +65,9 @@ def fill_around(
         output.add(text[end : found.start()])
         end = found.end()
         template = _Template(found[0], secrets, output)
-        label = template.label(found, names, labels)
+        label = template.label(found, own if RESULTS in own else names, labels)
         if label is None:
-            template.write(template.looked_up(found, names))
+            template.write(template.looked_up(found, names, own))
         else:
             gaps.append((output.length, label))
     output.add(text[end:])
@@ -68,6 +75,26 @@ def fill_around(
     if any(_is_part(secret, filled) for secret in secrets):
         raise SpecError("the filled text holds a key", "keys never go into a prompt")
     return filled, tuple(gaps)
+
+
+def fill_value(
+    value: Any, names: Mapping[str, object], *, own: Mapping[str, object], secrets: Collection[str] = ()
+) -> Any:
+    """A value of JSON with the templates in its texts filled in; a text that is one template becomes its value.
+
+    That value, too, is one of JSON. Raises SpecError as `fill` does, but None may be inserted so.
+    """
+    match value:
+        case dict():
+            return {key: fill_value(item, names, own=own, secrets=secrets) for key, item in value.items()}
+        case list():
+            return [fill_value(item, names, own=own, secrets=secrets) for item in value]
+        case str() if found := _TEMPLATE.fullmatch(value.strip()):
+            template = _Template(found[0], tuple(filter(None, secrets)), _Output())
+            return template.plain(template.looked_up(found, names, own))
+        case str() if "{{" in value:
+            return fill_around(value, names, own=own, secrets=secrets)[0]
+    return value
 
 
 def _quoted(found: re.Match[str], labels: Collection[str]) -> str:
@@ -117,15 +144,24 @@ class _Template:
             raise self._error("an output is one text and has no parts", f"take {steps[1][0]} out")
         raise self._unknown(label, labels, "give the label of a task of this cell")
 
-    def looked_up(self, found: re.Match[str], names: Mapping[str, object]) -> object:
+    def looked_up(self, found: re.Match[str], names: Mapping[str, object], own: Mapping[str, object]) -> object:
         root = found["root"]
         self._refuse_private(root)
-        if root not in names:
-            raise self._unknown(root, names, "give it a value before this runs")
-        value = names[root]
+        if root not in own and root not in names:
+            known = f"there are {_listed(own)}; or g" if own else "g"
+            raise self._unknown(root, [*own, *names], f"{known}ive it a value before this runs")
+        value = own[root] if root in own else names[root]
         for step in _STEP.finditer(found["steps"]):
             value = self._part(_plain(value), step)
         return value
+
+    def plain(self, value: object) -> Any:
+        """The value as JSON has it."""
+        value = _plain(value)
+        if isinstance(value, Mapping | list | tuple):
+            self._write_json(value, depth=1)
+            return json.loads("".join(self._output.parts))
+        return self._scalar(value)
 
     def write(self, value: object) -> None:
         value = _plain(value)
@@ -225,6 +261,11 @@ def _kind(value: object) -> str:
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return repr(value)
     return f"a value of type {type(value).__name__}"
+
+
+def _listed(names: Collection[str]) -> str:
+    listed = ", ".join(shown(name) for name in list(names)[:MOST_LISTED])
+    return f"{listed}, …" if len(names) > MOST_LISTED else listed
 
 
 def _is_part(secret: str, text: str) -> bool:

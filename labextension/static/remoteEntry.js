@@ -1,15 +1,18 @@
 // A JupyterLab extension in the form that JupyterLab loads, written by hand so that no build is needed: it colours
-// `%%subagents` cells as YAML, where an apostrophe in a prompt would else turn the rest of the line into a string.
+// `%%subagents` cells as YAML, where an apostrophe in a prompt would else turn the rest of the line into a string, and
+// says what became of a live view that was saved while its run went on.
 (() => {
   "use strict";
 
   const OURS = /^%%subagents(?!\w)/;
   const YAML = "text/x-yaml";
+  const LOST = "Error displaying widget: model not found";
+  const UNSEEN = "The live view of a run needs";
   let shared;
 
   const plugin = (INotebookTracker, IEditorLanguageRegistry) => ({
     id: "xz_magics:colours",
-    description: "Colours the body of %%subagents cells as YAML.",
+    description: "Colours %%subagents cells as YAML, and says what became of a live view without its kernel.",
     autoStart: true,
     requires: [INotebookTracker, IEditorLanguageRegistry],
     activate: (app, tracker, languages) => {
@@ -44,6 +47,27 @@
     };
     panel.content.modelChanged.connect(meet);
     panel.context.ready.then(meet);
+    tellOfLost(panel.content);
+  }
+
+  // A view that no kernel knows has words of its own in the notebook's file, which are shown where nobody knows widgets.
+  function tellOfLost(notebook) {
+    const watcher = new MutationObserver((changes) => {
+      const lost = changes.map(({ target }) => target);
+      for (const node of lost.filter((one) => one.classList?.contains("jupyter-widgets"))) {
+        const words = node.textContent === LOST ? wordsOf(notebook, node) : "";
+        if (words.startsWith(UNSEEN)) node.textContent = words;
+      }
+    });
+    watcher.observe(notebook.node, { childList: true, subtree: true });
+  }
+
+  function wordsOf(notebook, node) {
+    for (const { outputArea } of notebook.widgets) {
+      const at = outputArea?.widgets.findIndex((output) => output.node.contains(node)) ?? -1;
+      if (at >= 0) return String(outputArea.model.get(at).data["text/plain"] ?? "");
+    }
+    return "";
   }
 
   // What JupyterLab shares with its extensions, at whatever version it has.

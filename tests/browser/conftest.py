@@ -3,6 +3,7 @@
 import lab as jupyter
 import pytest
 from counting_server import CountingServer
+from dashboard_page import DashboardPage
 from notebook_page import NotebookPage
 
 
@@ -49,3 +50,21 @@ def open_notebook(browser, lab):
     for notebook in opened:
         notebook.page.close()
     lab.end_kernels()
+
+
+@pytest.fixture
+def dashboard(chromium):
+    opened = []
+
+    def open_one(**options):
+        opened.append(DashboardPage(chromium, **options))
+        return opened[-1]
+
+    yield open_one
+    for one in opened:
+        one.page.close()
+
+
+@pytest.fixture
+def shown(dashboard):
+    return dashboard()

@@ -72,3 +72,15 @@ def draw(*rows, head=None, **more):
     told |= {"started_at": NOW - 12.0, "ended_at": None, "left_s": None, "tokens": 0, "reserved": 0, "cost": ""}
     told |= {"requests": 0, "resumes_at": None, **(head or {})}
     return {"kind": "draw", "head": told, "rows": list(rows), **more}
+
+
+def family():
+    return [
+        row(0, "lead", state="running", started_at=NOW - 5),
+        row(1, "other", state="done", words="done", duration_s=2.0, tokens="9"),
+        row(
+            2, "lead/1", state="failed", words="failed: bad request", under=0, depth=1, duration_s=1.0, tokens="≈ 1,204"
+        ),
+        row(3, "lead/2", state="running", under=0, depth=1, started_at=NOW - 3, tokens="20"),
+        row(4, "last", state="waiting"),
+    ]

@@ -1,11 +1,11 @@
-"""The dashboard in a page of its own: what it shows of what a kernel tells, and what it tells the kernel."""
+"""The dashboard in a page of its own: what it shows of what a kernel tells, readable, and nothing of it as code."""
 
 import itertools
 import re
 from pathlib import Path
 
 import pytest
-from dashboard_page import NOW, DashboardPage, row
+from dashboard_page import NOW, family, row
 from playwright.sync_api import expect
 
 from xz_magics.views.wording import COLOURS, SIGNS
@@ -26,36 +26,6 @@ HOSTILE = [
 FOREIGN = "script, iframe, img, svg, link, base, object, embed, form, input, a, style, meta, video, audio, math"
 OWN = {"DIV", "SPAN", "BUTTON", "TABLE", "THEAD", "TBODY", "TR", "TH", "TD", "BDI", "B", "CODE"}
 ATTRIBUTES = re.compile(r"class|role|type|title|tabindex|style|dir|scope|hidden|(aria|data)-[a-z-]+")
-
-
-@pytest.fixture
-def dashboard(chromium):
-    opened = []
-
-    def open_one(**options):
-        opened.append(DashboardPage(chromium, **options))
-        return opened[-1]
-
-    yield open_one
-    for one in opened:
-        one.page.close()
-
-
-@pytest.fixture
-def shown(dashboard):
-    return dashboard()
-
-
-def family():
-    return [
-        row(0, "lead", state="running", started_at=NOW - 5),
-        row(1, "other", state="done", words="done", duration_s=2.0, tokens="9"),
-        row(
-            2, "lead/1", state="failed", words="failed: bad request", under=0, depth=1, duration_s=1.0, tokens="≈ 1,204"
-        ),
-        row(3, "lead/2", state="running", under=0, depth=1, started_at=NOW - 3, tokens="20"),
-        row(4, "last", state="waiting"),
-    ]
 
 
 def test_a_view_says_hello_and_shows_what_it_is_told(shown):
@@ -136,139 +106,6 @@ def test_a_limit_that_is_near_or_reached_is_told_by_colour_and_in_words(shown):
     assert len(set(fills)) == 3
 
 
-def test_a_filter_shows_the_rows_of_its_states_alone(shown):
-    shown.tell(*family(), head={"nested": {"failed": 1, "running": 1}}, reset=True)
-    running = shown.root.locator(".xz-filter[data-state='running']")
-    failed = shown.root.locator(".xz-filter[data-state='failed']")
-
-    running.click()
-    failed.click()
-    expect(running).to_have_attribute("aria-pressed", "true")
-    assert shown.numbers() == [0, 2, 3]
-    running.click()
-    assert shown.numbers() == [2]
-    shown.tell({"n": 2, "state": "done"}, head={"total": 3})
-    assert shown.numbers() == []
-    expect(shown.root).to_contain_text("no subagent is in this state now")
-    failed.click()
-
-    assert shown.numbers() == [0, 2, 3, 1, 4]
-
-
-def test_sorting_keeps_children_under_their_parents(shown):
-    shown.tell(*family(), reset=True)
-    orders = []
-
-    for column, times in (("task", 3), ("tokens", 2), ("time", 2)):
-        head = shown.root.locator("th", has=shown.page.get_by_role("button", name=column))
-        for _ in range(times):
-            head.get_by_role("button").click()
-            shown.tell()
-            orders.append((column, head.get_attribute("aria-sort"), shown.numbers()))
-
-    assert orders == [
-        ("task", "ascending", [4, 0, 2, 3, 1]),
-        ("task", "descending", [1, 0, 3, 2, 4]),
-        ("task", "none", [0, 2, 3, 1, 4]),
-        ("tokens", "ascending", [1, 0, 3, 2, 4]),
-        ("tokens", "descending", [1, 0, 2, 3, 4]),
-        ("time", "ascending", [1, 0, 2, 3, 4]),
-        ("time", "descending", [0, 3, 2, 1, 4]),
-    ]
-
-
-def test_an_opened_row_shows_all_that_is_told_of_it_until_it_is_closed(shown):
-    shown.tell(*family(), reset=True)
-    messages = [
-        {"role": "user", "content": "Look for rain.", "calls": []},
-        {"role": "assistant", "content": "", "calls": [{"name": "grep", "arguments": '{"pattern": "rain"}'}]},
-        {"role": "tool", "tool": "grep", "content": "no such folder", "error": True},
-    ]
-    opened = shown.root.locator(".xz-detail")
-
-    shown.row(2).locator(".xz-state").click()
-    shown.asked()
-    shown.tell_detail(
-        2, text="half an\n  answer", error="The server said 400.\nAsk it less.", messages=messages, cut="… 9 more"
-    )
-
-    expect(opened).to_have_attribute("aria-label", "lead/1 in full")
-    assert opened.locator(".xz-part .xz-words").all_inner_texts() == [
-        "half an\n  answer", "The server said 400.\nAsk it less.", "Look for rain.", "", "no such folder", "… 9 more",
-    ]  # fmt: skip
-    expect(opened.locator(".xz-call")).to_have_text(['grep{"pattern": "rain"}'])
-    expect(opened).to_contain_text("tool · grep · error")
-    shown.tell_detail(2, text="half an\n  answer and more")
-    expect(opened.locator(".xz-words")).to_have_text(["half an\n  answer and more"])
-    shown.row(2).locator(".xz-state").click()
-    expect(opened).to_have_count(0)
-    assert shown.asked() == [{"kind": "close", "n": 2}]
-
-
-def test_a_stop_is_sent_once_and_the_row_says_so_at_once(shown):
-    shown.tell(*family(), reset=True)
-    shown.asked()
-    stop = shown.root.get_by_role("button", name="Stop lead/2")
-
-    stop.click()
-    expect(shown.row(3).locator(".xz-state")).to_have_text("▶stopping")
-    stop.click(force=True)
-    expect(shown.root).to_contain_text("The kernel has not taken up the Stop yet")
-    shown.tell({"n": 3, "stopping": True}, head={"total": 3})
-
-    expect(shown.root).not_to_contain_text("The kernel has not taken up the Stop yet")
-    assert shown.asked() == [{"kind": "cancel", "n": 3}]
-    expect(shown.row(0).locator(".xz-state")).to_have_text("▶running")
-    expect(shown.row(1).locator("td button")).to_be_hidden()
-
-
-def test_stop_all_is_sent_once_and_gone_when_the_run_is_over(shown):
-    shown.tell(*family(), reset=True)
-    shown.asked()
-    stop = shown.root.get_by_role("button", name="Stop all")
-
-    stop.click()
-    stop.click(force=True)
-
-    assert shown.asked() == [{"kind": "stop"}]
-    expect(shown.row(4).locator(".xz-state")).to_have_text("◌stopping")
-    expect(shown.row(1).locator(".xz-state")).to_have_text("✓done")
-    shown.tell(head={"total": 3, "counts": {"done": 1, "cancelled": 2}}, over=True, stopped=True)
-    expect(stop).to_be_hidden()
-    expect(shown.head).to_contain_text("stopped")
-    expect(shown.root.locator("[aria-live='polite']")).to_have_text("Run stopped: 1 done, 2 cancelled")
-
-
-def test_all_can_be_done_with_the_keyboard_and_the_focus_stays_where_it_is(shown):
-    shown.tell(*family(), reset=True)
-    shown.asked()
-    press = shown.page.keyboard.press
-    focus = "() => document.activeElement.closest('[data-n]')?.dataset.n + document.activeElement.className"
-    for _ in range(12):
-        press("Tab")
-        if shown.page.evaluate(focus) == "0xz-open":
-            break
-
-    press("ArrowDown")
-    press("ArrowDown")
-    press("Enter")
-    assert shown.page.evaluate(focus) == "3xz-open"
-    expect(shown.row(3).locator(".xz-open")).to_have_attribute("aria-expanded", "true")
-    press("Tab")
-    press("Space")
-    assert shown.page.evaluate(focus) == "3xz-button"
-    assert shown.asked() == [{"kind": "open", "n": 3}, {"kind": "cancel", "n": 3}]
-    shown.root.get_by_role("button", name="state", exact=True).evaluate("(button) => button.click()")
-    shown.tell({"n": 3, "state": "cancelled", "words": "cancelled"}, head={"total": 3})
-    assert shown.page.evaluate(focus) == "3xz-open"
-    press("Escape")
-    assert shown.asked() == [{"kind": "open", "n": 3}, {"kind": "close", "n": 3}]
-    press("End")
-    shown.tell(*family(), reset=True)
-
-    assert shown.page.evaluate(focus) == f"{shown.numbers()[-1]}xz-open"
-
-
 def test_ten_thousand_rows_are_drawn_as_far_as_they_can_be_seen(shown):
     shown.page.evaluate(
         """(now) => tell({ kind: "draw", reset: true, head: { total: 10000, now, counts: {} }, rows:
@@ -313,6 +150,27 @@ def hostile_lines():
     return list(dict.fromkeys(line.strip() for line in found if line.strip()))
 
 
+def test_an_opened_row_tells_what_each_turn_came_to(shown):
+    shown.tell(*family(), head={"cost": "$0.1200 of about $0.40"}, reset=True)
+    turns = [
+        {"turn": "1 (3 tries)", "in": "1,204", "cached": "800", "out": "312", "cost": "$0.0003", "time": "1.2 s"},
+        {"turn": "2", "in": "≈ 12,041", "cached": "", "out": "≈ 300", "cost": "<b>unpriced</b>", "time": "12.2 s"},
+    ]
+
+    shown.row(2).locator(".xz-state").click()
+    shown.tell_detail(2, text="an answer", turns=turns[:1])
+    shown.tell_detail(2, text="an answer", turns=turns)
+
+    expect(shown.head).to_contain_text("· $0.1200 of about $0.40")
+    spent = shown.root.locator(".xz-detail").get_by_role("table")
+    expect(spent.get_by_role("columnheader")).to_have_text(["turn", "in", "cached", "out", "cost", "time"])
+    expect(spent.get_by_role("cell")).to_have_text([cell for turn in turns for cell in turn.values()])
+    ends = spent.evaluate("(all) => [...all.children].map((row) => row.children[1].getBoundingClientRect().right)")
+    assert len(set(ends)) == 1
+    shown.tell_detail(2, text="an answer")
+    expect(spent).to_have_count(0)
+
+
 def test_hostile_text_in_every_field_is_text(shown):
     lines = hostile_lines()
     dialogs, requests, page = [], [], shown.page
@@ -334,7 +192,8 @@ def test_hostile_text_in_every_field_is_text(shown):
             {"role": line, "content": line, "tool": line, "calls": call, "error": True}
             for line, call in zip(some, calls, strict=True)
         ]
-        shown.tell_detail(0, text=some[0], error=some[-1], messages=messages, cut=some[0])
+        turns = [{line: line for line in some}]
+        shown.tell_detail(0, text=some[0], error=some[-1], turns=turns, messages=messages, cut=some[0])
         texts_shown = shown.root.locator("td.xz-text > span:last-child").evaluate_all(
             "(all) => all.map((one) => one.textContent)"
         )
@@ -382,7 +241,12 @@ def test_all_text_can_be_read(dashboard, theme):
     shown.tell(*rows, bars=bars, reset=True)
     shown.row(0).locator(".xz-open").click()
     shown.tell_detail(
-        0, text="an answer", error="an error", cut="more", messages=[{"role": "user", "content": "a question"}]
+        0,
+        text="an answer",
+        error="an error",
+        turns=[{"turn": "1", "cost": "$0.0003"}],
+        cut="more",
+        messages=[{"role": "user", "content": "a question"}],
     )
 
     contrasts = shown.page.evaluate(CONTRASTS)

@@ -145,6 +145,19 @@ def test_the_table_is_there_when_the_saved_notebook_is_opened_again(open_noteboo
     assert notebook.output(1).bounding_box() == look
 
 
+def test_a_view_that_was_saved_while_its_run_went_on_says_so_when_the_kernel_is_gone(open_notebook, lab):
+    notebook = open_notebook(cell("latency=60 chunks=600"))
+    notebook.run_all()
+    expect(notebook.dashboard(1).locator("[data-n='0'] .xz-text")).to_contain_text("word", timeout=SOON_MS)
+    notebook.save()
+    lab.end_kernels()
+
+    notebook.open()
+
+    lost = re.compile("^The live view of a run needs .* run the cell again.$")
+    expect(notebook.output(1)).to_have_text(lost, timeout=SOON_MS)
+
+
 HOSTILE = [
     "<img src=x onerror=\"hit=1;alert('image')\">",
     "<script>hit=1;alert('script')</script>",

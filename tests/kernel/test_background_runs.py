@@ -100,9 +100,8 @@ def test_stop_of_a_cell_that_waits_for_it_leaves_it_alone(kernel, server, waitin
     waited, after = kernel.finish(cells, timeout_s=15)
 
     assert waited.status == "error"
-    if waiting == "handle.wait()":
-        assert waited.error.startswith("Stopped waiting: run ")
-        assert waited.error.endswith("handle.cancel() ends it.")
+    assert waited.error.startswith("Stopped waiting: run ")
+    assert waited.error.endswith("handle.cancel() ends it.")
     assert after.status == "aborted"
     assert server.seen()["open"] == 4
     assert kernel.value("(handle.done, handle.results.running)") == "(False, True)"
@@ -120,6 +119,18 @@ def test_cancelling_it_ends_all_of_it(kernel, server, cancelling):
     assert kernel.value("(handle.done, handle.results.running, xz_magics.quota.reserved.tokens)") == "(True, False, 0)"
     assert kernel.value(LEFT_TASKS) == "[]"
     assert "1 done" in kernel.run("%%subagents\na: latency=0.1 still here")[0].html
+
+
+def test_a_second_cell_of_the_same_name_says_how_the_first_run_is_found(kernel, server):
+    begin(kernel, server)
+    run_id = kernel.value("handle.run_id").strip("'")
+
+    second = begin(kernel, server)
+
+    assert f"run {run_id} goes on, and handle is no longer its handle: %subagents show {run_id}" in second.all_text
+    kernel.run(f"%subagents cancel --run {run_id}")
+    server.wait_for(lambda seen: seen["open"] == 4, timeout_s=2)
+    assert kernel.value("(handle.done, handle.results.running)") == "(False, True)"
 
 
 CANCEL_ONE = """

@@ -10,10 +10,10 @@ pytestmark = pytest.mark.slow
 SHORT = "%%subagents --out answers --background\na: latency=0.5 first\nb: latency=0.1 second"
 LONG = "%%subagents --out answers --background\na: latency=20 chunks=200 first\nb: latency=0.1 second"
 FAULT = """
-import xz_magics.api.launching, xz_magics.background
+import xz_magics.api.preparing
 def broken(*_, **__):
     raise {}
-xz_magics.api.launching.prepare = xz_magics.background.prepare = broken
+xz_magics.api.preparing.prepare = broken
 """
 
 

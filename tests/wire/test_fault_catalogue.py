@@ -21,11 +21,10 @@ from fault_server import FaultServer
 
 import xz_magics
 from xz_magics.records import Quota
-from xz_magics.session import Session
 from xz_magics.tools.function import tool_of
 from xz_magics.tools.sandbox import sandbox_missing
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("session")]
 
 # What a task is charged, and whether that is an estimate. Its prompt "Hi" can have 2 + 128 tokens, its answer 50.
 UNSENT = (None, False)
@@ -907,19 +906,6 @@ TOOLS = [
         ]
     ],
 ]
-
-
-@pytest.fixture(autouse=True)
-def session(monkeypatch):
-    """A session of the test's own, whose quota has counted nothing yet, in an environment without keys and proxies."""
-    for name in ("openai_base_url", "openai_api_key", "http_proxy", "https_proxy", "all_proxy", "no_proxy"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
-    monkeypatch.setenv("XZ_MAGICS_CONFIG", "/dev/null")
-    fresh = Session()
-    for part in ("session", "api", "api.launching", "api.preparing", "api.granting"):
-        monkeypatch.setattr(f"xz_magics.{part}.session", fresh)
-    return fresh
 
 
 async def run(work, **options):

@@ -2,11 +2,13 @@
 
 import asyncio
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
+from xz_magics.agent.answers import Checked
 from xz_magics.agent.calls import Calls, Surroundings
 from xz_magics.agent.charges import error_type_of
+from xz_magics.agent.texts import clip, within
 from xz_magics.agent.toolcalls import MOST_EQUAL, MOST_FAULTS, Delegation, Means, ToolCalls
 from xz_magics.errors import ProviderError, QuotaExceeded
 from xz_magics.events import TaskEnded
@@ -38,9 +40,6 @@ UNREADABLE_CALL = "You ended with a call of a tool, but no call came with it. Ca
 FAULTY = (
     f"its calls of tools went wrong in more than {MOST_FAULTS} turns in a row\nsee its messages, or reword the prompt"
 )
-SMALLEST_RESULT_BYTES = 16
-"""The mark of a cut, and a few characters."""
-
 SHARED_LIMITS = frozenset({"max_total_tokens", "max_total_cost"})
 
 
@@ -89,6 +88,7 @@ class Subagent:
         self._messages = _first_messages(task)
         self._work: str | None = None
         self._summary: str | None = None
+        self._answer = Checked(task.schema)
         self._summarising = False
         self._seat: Grant | None = None
         self._deadline: asyncio.Timeout | None = None
@@ -127,7 +127,32 @@ class Subagent:
             return Ending(status="timed_out" if late else "failed", error_type=kind, error=str(error))
 
     async def _take_turns(self) -> Ending:
-        """The work, then its summary where one is asked for: whatever fails in that, the work stays."""
+        """The work and its summary; an answer that does not fit its schema is asked for once more."""
+        ending = await self._work_and_sum_up()
+        if ending.status not in {"done", "incomplete"} or self._answer.fits(self._summary or self._work):
+            return ending
+        if ending.status == "incomplete":
+            return ending
+        trouble: str | None = None
+        if ending.error is not None:
+            trouble = ending.error
+        elif self._calls.turns >= self.task.max_turns + self._summarising:
+            trouble = f"max_turns = {self.task.max_turns} is reached\nraise `max_turns`"
+        else:
+            self._messages.append(self._answer.asked_again())
+            try:
+                reply = await self._take_turn()
+            except (ProviderError, QuotaExceeded) as error:
+                trouble = str(error)
+            else:
+                ending = self._ending_of(reply)
+                if ending.status != "done" or self._answer.fits(reply.text):
+                    return ending
+        told = self._answer.told(trouble)
+        return Ending(status="failed", error_type="schema", error=told, finish_reason=ending.finish_reason)
+
+    async def _work_and_sum_up(self) -> Ending:
+        """Whatever fails in the summary, the work stays."""
         ending = await self._work_to_its_end()
         if self.task.summary_prompt is None or ending.status not in {"done", "incomplete"}:
             return ending
@@ -139,7 +164,6 @@ class Subagent:
             return self._without_summary(ending, error.message, error.hint)
         if summary.finish not in {"stop", "length"} or not summary.text:
             return self._without_summary(ending, f"it ended as {summary.finish}", "reword `summary_prompt`")
-        self._summary = summary.text
         return ending if summary.finish == "stop" else self._ending_of(summary)
 
     async def _work_to_its_end(self) -> Ending:
@@ -174,7 +198,7 @@ class Subagent:
     async def _answer_calls(self, reply: Reply) -> None:
         if reply.tool_calls:
             results = await self._tool_calls.answer(self._calls.turns, reply.tool_calls)
-            self._messages += _within(results, self._calls.needs.bytes_for_results(len(results)))
+            self._messages += within(results, self._calls.needs.bytes_for_results(len(results)))
         else:
             self._tool_calls.faults += 1
             self._messages.append(Message(role="user", content=UNREADABLE_CALL))
@@ -197,12 +221,15 @@ class Subagent:
         return Ending(status=status, error_type=last.error_type, error=told, finish_reason=finish_reason)
 
     async def _take_turn(self, *, last: bool = True) -> Reply:
-        reply = await self._calls.take_turn(self._messages, last=last)
+        typed = self._summarising or self.task.summary_prompt is None
+        reply = await self._calls.take_turn(self._messages, last=last, typed=typed)
         calls = () if last else reply.tool_calls
         if reply.text or calls:
             self._messages.append(Message(role="assistant", content=reply.text, tool_calls=calls))
         if not self._summarising:
             self._work = reply.text or self._work
+        elif reply.finish in {"stop", "length"}:
+            self._summary = reply.text or self._summary
         return reply
 
     def _note_first_request(self) -> None:
@@ -253,6 +280,7 @@ class Subagent:
             queued_s=(now if granted_at is None else granted_at) - self._ready_at,
             work=work if shown != work else None,
             messages=self._messages_with_what_came(),
+            value=self._answer.value,
         )
         self.ended = ended
         self._around.emit(ended)
@@ -265,28 +293,6 @@ class Subagent:
         if not came or came == said:
             return tuple(self._messages)
         return (*self._messages, Message(role="assistant", content=came))
-
-
-def clip(text: str, limit_bytes: int | None) -> str:
-    """The text within so many bytes of UTF-8, cut at a character with a mark that counts; None is no limit."""
-    raw = text.encode("utf-8", "surrogatepass")
-    if limit_bytes is None or len(raw) <= limit_bytes:
-        return text
-    mark = " …[cut]".encode()[: max(0, limit_bytes)]
-    kept = raw[: max(0, limit_bytes - len(mark))].decode("utf-8", "ignore")
-    return kept + mark.decode("utf-8", "ignore")
-
-
-def _within(results: list[Message], room_bytes: int | None) -> list[Message]:
-    """The results cut so that all fit into the room; a small one leaves its part to the others."""
-    if room_bytes is None:
-        return results
-    fitted = {}
-    for number, place in enumerate(sorted(range(len(results)), key=lambda place: len(results[place].content))):
-        share = max(SMALLEST_RESULT_BYTES, room_bytes // (len(results) - number))
-        fitted[place] = replace(results[place], content=clip(results[place].content, share))
-        room_bytes -= len(fitted[place].content.encode())
-    return [fitted[place] for place in range(len(results))]
 
 
 def _first_messages(task: Task) -> list[Message]:

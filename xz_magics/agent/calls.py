@@ -65,15 +65,16 @@ class Calls:
         """What the answer of the last turn could have at most."""
         return self._log.max_tokens
 
-    async def take_turn(self, messages: Sequence[Message], *, last: bool = True) -> Reply:
+    async def take_turn(self, messages: Sequence[Message], *, last: bool = True, typed: bool = True) -> Reply:
         """One model call with its attempts. Raises ProviderError of the last attempt, or QuotaExceeded.
 
         `last` False: tools may be called, and room for one turn more is asked for with it: where a quota has none, this
         is the time to answer. The last turn after such turns takes what is left, if that is less than max_tokens.
+        `typed`: what comes is the answer, to which the task's schema applies.
         """
         self.turns += 1
         self.text = ""
-        request = self._request(tuple(messages), may_call=not last)
+        request = self._request(tuple(messages), may_call=not last, typed=typed)
         self._log = TurnLog(self.turns, request.max_tokens)
         reply: Reply | None = None
         error: ProviderError | QuotaExceeded | None = None
@@ -182,7 +183,7 @@ class Calls:
             self._around.emit(AccountPaused(account=self._provider.account, delay_s=pause_s))
         return pause_s
 
-    def _request(self, messages: tuple[Message, ...], *, may_call: bool) -> Request:
+    def _request(self, messages: tuple[Message, ...], *, may_call: bool, typed: bool) -> Request:
         task = self._task
         return Request(
             messages=messages,
@@ -195,6 +196,7 @@ class Calls:
             stream=self._around.stream,
             tools=self._tools,
             may_call=may_call,
+            schema=task.schema if typed else None,
         )
 
     def _time_left_s(self) -> float | None:

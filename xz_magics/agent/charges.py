@@ -43,6 +43,8 @@ class TurnLog:
             duration_s=None if self._sent_at is None else now - self._sent_at,
             input_tokens=sum(usage.input_tokens for usage in self._usages) if known else None,
             output_tokens=sum(usage.output_tokens for usage in self._usages) if known else None,
+            cache_read_tokens=sum(usage.cache_read_tokens for usage in self._usages) if known else None,
+            cache_write_tokens=sum(usage.cache_write_tokens for usage in self._usages) if known else None,
             cost_usd=None if self._cost is None else float(self._cost),
             estimated=any(usage.estimated for usage in self._usages),
             finish_reason=None if reply is None else reply.finish_reason,

@@ -7,7 +7,7 @@ from decimal import Decimal
 from xz_magics.prices import Price
 from xz_magics.providers import Provider
 from xz_magics.quotas import Tracker, prompt_bound
-from xz_magics.records import Request, Task, ToolSpec, Usage
+from xz_magics.records import Message, Request, Task, ToolSpec, Usage
 
 FORM_TOKENS = 16
 """The most that a chat form puts around one message more: marks, role, name."""
@@ -54,6 +54,8 @@ class Needs:
         if tools:
             offers = sum(len(json.dumps(asdict(tool)).encode()) for tool in tools)
             self._forms += provider.tools_overhead_tokens + offers
+        if task.schema is not None:
+            self._forms += provider.schema_overhead_tokens + len(json.dumps(task.schema.json))
         self._last_usage: Usage | None = None
         self._counted = 0
 
@@ -63,7 +65,8 @@ class Needs:
     def room_for(self, request: Request) -> Room:
         """From the second turn on: what the last one reported, the bytes added since, the wire's constants."""
         if self._last_usage is None:
-            prompt = prompt_bound(request.messages, self._forms) + FORM_TOKENS * max(0, len(request.messages) - 2)
+            prompt = sum(map(self._bound_of, request.messages), self._forms)
+            prompt += FORM_TOKENS * max(0, len(request.messages) - 2)
         else:
             # The assistant's message since then is the reply that was reported.
             added = [message for message in request.messages[self._counted :] if message.role != "assistant"]
@@ -85,6 +88,11 @@ class Needs:
             if after > Decimal(usd) and after > before:
                 fits = min(fits, float((Decimal(usd) - before) / (after - before)) * request.max_tokens - 1)
         return replace(request, max_tokens=max(min(LEAST_TOKENS, request.max_tokens), int(fits)))
+
+    def _bound_of(self, message: Message) -> int:
+        """An answer has no more tokens than it was let have, however many bytes it has."""
+        bound = prompt_bound([message], 0)
+        return min(bound, self._max_tokens) if message.role == "assistant" else bound
 
     def bytes_for_results(self, count: int) -> int | None:
         """How many bytes the results of so many calls may have, so that an answer still fits after them; None: any."""

@@ -22,7 +22,7 @@ __all__ = ["interruption", "launch", "run", "run_arguments", "run_here", "run_sy
 async def run(
     work: Work,
     *,
-    model: str | None = None,
+    model: str | Sequence[str] | None = None,
     system: str | None = None,
     summary_prompt: str | None = None,
     temperature: float | None = None,
@@ -35,6 +35,16 @@ async def run(
     idle_timeout: float | None = None,
     params: Mapping[str, Any] | None = None,
     allowed_tools: Sequence[str] | None = None,
+    matrix: Mapping[str, Any] | None = None,
+    exclude: Sequence[Mapping[str, Any]] | None = None,
+    include: Sequence[Mapping[str, Any]] | None = None,
+    foreach: Any = None,
+    repeat: int | None = None,
+    schema: Any = None,
+    score: Any = None,
+    expect: Any = None,
+    tags: str | Sequence[str] | None = None,
+    combine: Any = None,
     max_depth: int | None = None,
     max_concurrent: int | None = None,
     fail_fast: bool | None = None,
@@ -59,10 +69,12 @@ async def run(
     """Runs tasks concurrently as language-model subagents and returns their Results.
 
     `work` is a spec text, a dict, or a list of prompts, dicts or Tasks. The other arguments are the options of
-    `%%subagents`; times are seconds, costs US dollars. `names` are what `{{name}}` in a prompt may use. `tools` are
-    all that tasks can be granted by `allowed_tools`, functions or a part of `xz_magics.toolbox`; without them it is the
-    whole toolbox. `workspace` is the folder that the built-in tools work in. `observers` are called with each stamped
-    event; `on_result` with each Outcome. A task's failure is a row, not an exception.
+    `%%subagents`; times are seconds, costs US dollars. `names` are what `{{name}}` in a prompt may use. `foreach` is a
+    DataFrame, or a list of dicts or of plain values: each task is done for each row, whose columns its prompt may use,
+    with each combination of the values in `matrix`, `repeat` times. `tools` are all that tasks can be granted by
+    `allowed_tools`, functions or a part of `xz_magics.toolbox`; without them it is the whole toolbox. `workspace` is
+    the folder that the built-in tools work in. `observers` are called with each stamped event; `on_result` with each
+    Outcome. A task's failure is a row, not an exception.
 
     Raises SpecError, ConfigError or ModelError before anything is sent, and RunStopped when Stop was pressed: then
     `xz_magics.last` holds what there is.

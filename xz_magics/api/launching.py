@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from xz_magics.agent import Surroundings
+from xz_magics.api.furthering import Furthering
 from xz_magics.api.inner import enclosing, is_inner
 from xz_magics.api.preparing import Prepared, Work, prepare
 from xz_magics.engine import Run
@@ -48,6 +49,7 @@ async def see_through(
     The run is among those of the session as long as it goes on, unless it is a tool's own.
     """
     engine, results, outcomes, tracker = _put_together(prepared)
+    further = Furthering(prepared.plan, results, stopped=lambda: engine.stopped)
     try:
         with _under_way(results):
             if begun is not None:
@@ -64,8 +66,10 @@ async def see_through(
             guard.attach(engine.stop)
             try:
                 with enclosing(engine.stop):
-                    await engine.execute(view.draw)
+                    await engine.execute(view.draw, further if further.is_needed else None)
             finally:
+                if engine.stopped:
+                    further.tell_of_stop()
                 await asyncio.gather(*(_close(provider) for provider in prepared.providers.values()))
         drawn = None if isinstance(view, WITHOUT_RESULTS) else await asyncio.to_thread(_drawn, results)
     except XzMagicsError as error:
@@ -130,6 +134,7 @@ def _put_together(prepared: Prepared) -> tuple[Run, Results, Outcomes, Tracker]:
         metrics=metrics,
         stop=engine.stop,
         cancel=engine.cancel,
+        dtypes=plan.dtypes,
         warnings=plan.warnings + tuple(dict.fromkeys(p.note for p in providers.values() if p.note)),
     )
     return engine, results, outcomes, around.tracker

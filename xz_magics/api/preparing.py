@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from os import PathLike
 from typing import Any
 
-from xz_magics import specs
+from xz_magics import scores, specs
 from xz_magics.api.granting import Granting, Tools
 from xz_magics.config import Settings, changed
 from xz_magics.errors import NestingError
@@ -62,7 +62,8 @@ def prepare(
     document = specs.read(work, form=format)
     limits = specs.check_options({"quota": quota}).get("quota")
     options["quota"] = _tightest(document.head.get("quota"), options.get("quota"), limits)
-    granting = Granting(document, options, settings, tools=tools, workspace=workspace)
+    varied = {**document.head.get("matrix", {}), **options.get("matrix", {})}  # tools may be among what varies
+    granting = Granting(document, varied | options, settings, tools=tools, workspace=workspace)
     plan = make_plan(
         document,
         settings=settings,
@@ -72,7 +73,8 @@ def prepare(
         secrets=opener.secrets(),
     )
     granting.check(plan.tasks)
-    providers = opener.open_all(plan.tasks, priced=_cost_is_limited(plan.quota))
+    besides = scores.models(plan.tasks, plan.combine)
+    providers = opener.open_all(plan.tasks, priced=_cost_is_limited(plan.quota), also=besides)
     return Prepared(
         plan=plan,
         providers=providers,

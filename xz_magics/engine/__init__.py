@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from xz_magics.agent import Ending, Surroundings
 from xz_magics.engine.delegation import Delegated, Order, read_order
-from xz_magics.engine.group import Company, Group
+from xz_magics.engine.group import FAILED_FAST, Company, Group
 from xz_magics.engine.slots import Slots
 from xz_magics.events import Noted, RunEnded, RunStarted, TaskEnded
 from xz_magics.providers import Provider
@@ -61,6 +61,7 @@ class Run:
         self._halt: Ending | None = None
         self._loop = asyncio.get_running_loop()
         self._opening: asyncio.Task[None] | None = None
+        self._furthering: asyncio.Future[None] | None = None
         self._labels = dict.fromkeys(task.label for task in self._tasks)
         self._company = Company(
             providers=providers,
@@ -82,8 +83,8 @@ class Run:
     async def execute(self, beat: Callable[[], None] | None = None, further: Further | None = None) -> None:
         """Returns when every task has ended. Raises ModelError before anything is sent, and CancelledError.
 
-        `beat` is called ten times a second, and once at the end. `further` is left out after a Stop or a failure that
-        stops the others; where it fails, what has ended stays as it is.
+        `beat` is called ten times a second, and once at the end. `further` is left out after a Stop, and a Stop ends
+        it; after another end of all, what it asks for is skipped. Where it fails, what has ended stays as it is.
         """
         self._beat = beat
         await self._open_providers()
@@ -100,7 +101,7 @@ class Run:
             with around.tracker.working(above=False):
                 async with self._heartbeat():
                     await self._roots.work()
-                    if further is not None and self._roots.halted is None:
+                    if further is not None and self._halt is not STOPPED:
                         await self._go_further(further)
         finally:
             reason = None if self._halt is None else self._halt.error
@@ -116,16 +117,20 @@ class Run:
         self._call(self._cancel_one, label)
 
     async def _go_further(self, further: Further) -> None:
+        self._furthering = asyncio.ensure_future(further(self._work_on))
         try:
-            await further(self._work_on)
-        except Exception:
-            logger.exception("what was to be done after the tasks failed; they are as they ended")
+            await asyncio.wait({self._furthering})
+        finally:
+            self._furthering.cancel()
+            await asyncio.wait({self._furthering})
+        if not self._furthering.cancelled() and (error := self._furthering.exception()) is not None:
+            logger.error("what was to be done after the tasks failed; they are as they ended", exc_info=error)
 
     async def _work_on(self, tasks: Sequence[Task]) -> list[TaskEnded]:
         """How they ended, in their order. A label that is taken gets a number."""
         fresh = [self._relabelled(task) for task in tasks]
         group = Group(fresh, self._around, self._company, ahead=AHEAD, abandoned=CANCELLED)
-        group.halted = self._halt
+        group.halted = self._halt or (FAILED_FAST if self._roots.halted is FAILED_FAST else None)
         group.plan()
         await group.work()
         return group.in_order()
@@ -224,7 +229,7 @@ class Run:
             spent = group.out_of_time()
             if spent is not None and group.halted is None:
                 ending = Ending(status="timed_out", error_type="quota_exceeded", error=str(spent))
-                if group is self._roots:
+                if group.around is self._around:  # the run's own limit
                     self._halt_all(ending)
                 else:
                     group.halt(ending)
@@ -235,6 +240,8 @@ class Run:
             self._opening.cancel()
         for group in reversed(self._company.groups):
             group.halt(ending)
+        if ending is STOPPED and self._furthering is not None and not self._company.groups:
+            self._furthering.cancel()  # it waits for something else, such as a function of the notebook
 
     def _cancel_one(self, label: str) -> None:
         if not self._planned:

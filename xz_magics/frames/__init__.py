@@ -13,6 +13,9 @@ import pandas as pd
 
 from xz_magics.characters import whole
 from xz_magics.errors import XzMagicsError
+from xz_magics.frames.answers import answer_columns
+from xz_magics.frames.scores import score_columns
+from xz_magics.frames.trials import trial_columns
 from xz_magics.metrics import Bin, Metrics, duration_bins, histogram as bins_of, token_bins
 from xz_magics.records import STATUSES, LimitUse, Outcome, Status, known_sum
 
@@ -151,9 +154,17 @@ def tasks_frame(
     """A row per outcome, in the order given.
 
     After the columns that every run has: where each stands in its fan-out, the fields of its answer, its scores by
-    label. `dtypes` are those of the foreach table.
+    label. A name that is taken gets a prefix, such as `answer.label`. `dtypes` are those of the foreach table.
     """
-    return _frame([_task_row(outcome) for outcome in outcomes], TASK_DTYPES)
+    columns = dict(_frame([_task_row(outcome) for outcome in outcomes], TASK_DTYPES))
+    columns |= trial_columns(outcomes, dtypes or {}, taken=TASK_DTYPES)
+    for prefix, found in (("answer", answer_columns(outcomes)), ("score", score_columns(outcomes, scores or {}))):
+        for written, column in found.items():
+            name = written
+            while name in columns:
+                name = f"{prefix}.{name}"
+            columns[name] = column
+    return Table(columns)
 
 
 def turns_frame(outcomes: Sequence[Outcome]) -> DataFrame:

@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from typing import Any
 
 from xz_magics.frames import DataFrame
 
@@ -18,9 +19,9 @@ def csv_text(frame: DataFrame) -> str:
     A text that a spreadsheet might compute gets an apostrophe in front, as OWASP advises ("CSV Injection"). A first
     apostrophe is of that kind where `may_compute` holds for what follows it. Line breaks become line feeds.
     """
-    texts: DataFrame = frame.select_dtypes("string")
-    safe = {name: texts[name].map(_cell, na_action="ignore") for name in texts}
-    return frame.assign(**safe).to_csv(index=False, lineterminator="\n")
+    texts: DataFrame = frame.select_dtypes(["string", "category", "object"]).astype(object)
+    safe = frame.assign(**{str(name): texts[name].map(_cell, na_action="ignore") for name in texts})
+    return safe.rename(columns=_cell).to_csv(index=False, lineterminator="\n")
 
 
 def may_compute(text: str) -> bool:
@@ -34,8 +35,11 @@ def may_compute(text: str) -> bool:
     return unicodedata.normalize("NFKC", first) in {"=", "+", "-", "@"} and not NUMBER.fullmatch(text)
 
 
-def _cell(text: str) -> str:
-    text = CONTROL.sub("", LINE_BREAK.sub("\n", text))
+def _cell(value: Any) -> Any:
+    """A column of a user's own table may hold any kind of value beside texts."""
+    if not isinstance(value, str):
+        return value
+    text = CONTROL.sub("", LINE_BREAK.sub("\n", value))
     return f"'{text}" if may_compute(text) else text
 
 

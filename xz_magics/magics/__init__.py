@@ -19,6 +19,8 @@ from xz_magics.magics.pages import SETTINGS, TEMPLATE, help_page
 from xz_magics.options import CellOptions, named_out, parse_cell_line, parse_line
 
 if TYPE_CHECKING:
+    from xz_magics.api.dry_run import DryRun
+    from xz_magics.api.preparing import Prepared
     from xz_magics.background import Handle
     from xz_magics.frames import DataFrame
     from xz_magics.results import Results
@@ -46,6 +48,8 @@ class SubagentMagics(Magics):
         options = self._parsed(line)
         if options.help or not cell.strip():
             return _print(help_page() if options.help else TEMPLATE)
+        if options.dry_run:
+            return self._looked_at(options, cell)
         handle = self._start(options, cell) if options.background else None
         if handle is not None and self._somebody_is_there():
             return handle
@@ -54,7 +58,7 @@ class SubagentMagics(Magics):
 
         with session.guards.guard() as guard:
             if handle is None:
-                return self._keep(options, run_here(self._launch(options, cell, guard)))
+                return self._keep(options, run_here(self._run(options, cell, guard)))
             _unless_interrupted(run_here(_ended(handle, guard)))
             return handle
 
@@ -64,6 +68,8 @@ class SubagentMagics(Magics):
         options = self._parsed(line)
         if options.help or not cell.strip():
             return _print(help_page() if options.help else TEMPLATE)
+        if options.dry_run:
+            return self._looked_at(options, cell)
         handle = self._start(options, cell) if options.background else None
         if handle is not None and self._somebody_is_there():
             return handle
@@ -71,7 +77,7 @@ class SubagentMagics(Magics):
 
         with session.guards.guard() as guard:
             if handle is None:
-                return self._keep(options, await self._launch(options, cell, guard))
+                return self._keep(options, await self._run(options, cell, guard))
             _unless_interrupted(await _ended(handle, guard))
             return handle
 
@@ -88,6 +94,7 @@ class SubagentMagics(Magics):
             "last": verbs.last,
             "show": verbs.show,
             "quota": self._quota,
+            "costs": verbs.costs,
             "metrics": partial(verbs.metrics, display),
             "models": offers.models,
             "tools": offers.tools,
@@ -107,18 +114,40 @@ class SubagentMagics(Magics):
             self.shell.user_ns.pop(options.out, None)
         return options
 
-    def _launch(self, options: CellOptions, cell: str, guard: Guard) -> Any:
-        from xz_magics.api import launch
+    async def _run(self, options: CellOptions, cell: str, guard: Guard) -> "Results":
+        from xz_magics.api.launching import see_through
+        from xz_magics.views.live import view_here
 
-        return launch(cell, guard, show=True, names=self.shell.user_ns, **options.arguments)
+        return await see_through(self._prepared(options, cell), guard, view_here())
 
     def _start(self, options: CellOptions, cell: str) -> "Handle":
-        from xz_magics.background import start
+        from xz_magics.background import Handle
+        from xz_magics.views.live import view_here
 
-        handle = start(cell, show=True, names=self.shell.user_ns, **options.arguments)
+        handle = Handle(self._prepared(options, cell), view_here(background=True))
         if options.out is not None:
             self.shell.user_ns[options.out] = handle
         return handle
+
+    def _prepared(self, options: CellOptions, cell: str) -> "Prepared":
+        """Raises ConfirmationNeeded where it takes a --yes to go on."""
+        from xz_magics.api.dry_run import confirm
+        from xz_magics.api.preparing import prepare
+        from xz_magics.session import session
+
+        session.note_kernel_loop()
+        prepared = prepare(cell, names=self.shell.user_ns, **options.arguments)
+        if not options.yes:
+            confirm(prepared)
+        return prepared
+
+    def _looked_at(self, options: CellOptions, cell: str) -> "DryRun":
+        from xz_magics.api.dry_run import dry_run
+
+        looked = dry_run(cell, names=self.shell.user_ns, **options.arguments)
+        if options.out is not None:
+            self.shell.user_ns[options.out] = looked
+        return looked
 
     def _keep(self, options: CellOptions, results: Any) -> Any:
         """Binds the name that was asked for, then ends the cell as the run and the options want it."""

@@ -1,14 +1,30 @@
 """What may stand at a cursor in the body of a `%%subagents` cell, which is seldom whole while somebody writes it."""
 
 import re
-from collections.abc import Iterable, Sequence
-from typing import Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol, get_args
 
-from xz_magics.specs.fields import ALIASES, FIELDS, Level
+from xz_magics.records.tasks import ScorerKind
+from xz_magics.specs.fields import ALIASES, FIELDS
+from xz_magics.specs.scoring import WORDS
 from xz_magics.templates import RESULTS
 
 FLAGS = ("true", "false")
-LISTS = ("allowed_tools", "after", "depends_on")
+LISTS = ("allowed_tools", "after", "depends_on", "model", "score")
+COMBINING = ("merge", "filter", "summarise")
+
+TASK = tuple(name for name, field in FIELDS.items() if "task" in field.levels)
+HEAD = tuple(name for name, field in FIELDS.items() if "head" in field.levels)
+VARYING = tuple(name for name, field in FIELDS.items() if {"task", "option"} <= field.levels)
+WITHIN: Mapping[str, tuple[str, ...]] = {
+    "quota": tuple(name for name, field in FIELDS.items() if "quota" in field.levels),
+    "matrix": VARYING,
+    "exclude": VARYING,
+    "include": VARYING,
+    "score": tuple(kind for kind in get_args(ScorerKind) if kind != "function"),
+    "judge": ("model", "rubric", "scale"),
+}
+"""The keys that may stand within that of another."""
 
 _TEMPLATE = re.compile(rf"\{{\{{[ \t]*(?:{RESULTS}\.(?P<label>[^{{}}]*)|(?P<name>\w*))$")
 _SEPARATOR = re.compile(r"---(?:[ \t]+(?P<label>.*\S)|[ \t]*$)")
@@ -27,6 +43,9 @@ class Known(Protocol):
     def models(self) -> Iterable[str]: ...
     def tools(self) -> Iterable[str]: ...
     def variables(self) -> Iterable[str]: ...
+    def tables(self) -> Iterable[str]: ...
+    def schemas(self) -> Iterable[str]: ...
+    def functions(self) -> Iterable[str]: ...
     def labels(self, *, running: bool) -> Iterable[str]: ...
     def runs(self) -> Iterable[str]: ...
 
@@ -53,14 +72,17 @@ def _in_entry(above: Sequence[str], before: str, body: Sequence[str], known: Kno
     if found := _VALUE.fullmatch(entry):
         return _value(found["key"], found["value"], body, known)
     item = _ITEM.fullmatch(entry)
-    if item and (key := _list_key(above, len(item["indent"]))) in LISTS:
+    key = _list_key(above, len(item["indent"])) if item else None
+    if item and key in LISTS:
         return _value(key, item["value"], body, known)
     typed = _KEY.fullmatch(entry)
     if typed is None:
         return None
-    level = _level_in_braces(above, before[:start]) if start else _level(above, typed["indent"], typed["dash"])
-    end = f"{typed['quote']}: "
-    return typed["key"], [name + end for name, field in FIELDS.items() if level in field.levels]
+    if start:
+        keys = _keys_in_braces(above, before[:start])
+    else:
+        keys = _keys_of_item(key) if item else _keys(above, typed["indent"])
+    return typed["key"], [f"{name}{typed['quote']}: " for name in keys]
 
 
 def last_of_list(written: str) -> str:
@@ -109,16 +131,27 @@ def _entry_start(before: str) -> int:
 
 
 def _value(key: str | None, written: str, body: Sequence[str], known: Known) -> Found | None:
+    listed = last_of_list(written.lstrip("[ \t"))
     match ALIASES.get(key or "", key):
         case "model":
-            return written.lstrip("\"'"), known.models()
+            found: Found | None = (listed, known.models())
         case "allowed_tools":
-            return last_of_list(written.lstrip("[ \t")), known.tools()
+            found = (listed, known.tools())
         case "after":
-            return last_of_list(written.lstrip("[ \t")), labels_in(body)
+            found = (listed, labels_in(body))
+        case "foreach":
+            found = (written, known.tables())
+        case "schema":
+            found = (written, known.schemas())
+        case "score":
+            found = (listed, [*WORDS, *known.functions()])
+        case "combine":
+            found = (written, COMBINING)
         case "after_strict" | "after_any" | "fail_fast":
-            return written, FLAGS
-    return None
+            found = (written, FLAGS)
+        case _:
+            found = None
+    return found
 
 
 def _list_key(above: Sequence[str], indent: int) -> str | None:
@@ -131,32 +164,41 @@ def _list_key(above: Sequence[str], indent: int) -> str | None:
     return None
 
 
-def _level_in_braces(above: Sequence[str], opened: str) -> Level:
-    if re.search(r"quota[\"']?[ \t]*:[ \t]*\{[^{}]*$", opened):
-        return "quota"
+def _keys_in_braces(above: Sequence[str], opened: str) -> Iterable[str]:
+    if found := re.search(r"(\w+)[\"']?[ \t]*:[ \t]*\{[^{}]*$", opened):
+        return _keys_of(found[1])
+    if found := re.fullmatch(r"([ \t]*)-[ \t]+\{[^{}]*", opened):
+        return _keys_of_item(_list_key(above, len(found[1])))
     alone = opened.count("{") - opened.count("}") == 1 and opened.lstrip().startswith("{")
-    return "head" if alone and not any(map(str.strip, above)) else "task"
+    return HEAD if alone and not any(map(str.strip, above)) else TASK
 
 
-def _level(above: Sequence[str], indent: str, dash: str | None) -> Level | None:
-    """Which fields may stand on a line of its own; None: it is a label, or a part of a text."""
-    if dash:
-        return "task"
+def _keys_of_item(parent: str | None) -> Iterable[str]:
+    return TASK if parent in {None, "tasks"} else _keys_of(parent)
+
+
+def _keys(above: Sequence[str], indent: str) -> Iterable[str]:
+    """Which may stand on a line of its own; none: it is a label, or a part of a text."""
     if not indent:
-        return "head"
+        return HEAD
     parents = [line for line in above if line.strip() and _indent(line) < len(indent)]
-    return _level_under(parents[-1]) if parents else None
+    return _keys_under(parents[-1]) if parents else ()
 
 
-def _level_under(parent: str) -> Level | None:
+def _keys_under(parent: str) -> Iterable[str]:
     if parent.strip() == "{":
-        return "task" if _indent(parent) else "head"
+        return TASK if _indent(parent) else HEAD
     found = _LINE.fullmatch(parent)
-    if found is None or found["key"] in {"tasks", "params"}:
-        return None
-    if found["key"] == "quota":
-        return "quota"
-    return "task" if found["dash"] or not found["value"] else None
+    if found is None:
+        return ()
+    if found["dash"]:
+        return TASK
+    return () if found["value"] else _keys_of(found["key"])
+
+
+def _keys_of(parent: str | None) -> Iterable[str]:
+    """What is no field is the label of a task."""
+    return WITHIN.get(parent or "", () if parent in FIELDS else TASK)
 
 
 def _indent(line: str) -> int:

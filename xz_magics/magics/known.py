@@ -1,7 +1,8 @@
 """What this kernel has names for: models, tools, variables, and the tasks of its runs. Nothing heavy is loaded."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from inspect import isfunction
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -27,9 +28,17 @@ class Names:
 
     def variables(self) -> Iterable[str]:
         """Those that a prompt can hold."""
-        names: Mapping[str, object] = dict(self._shell.user_ns)
-        public = (name for name in names if not name.startswith("_") and name not in self._shell.user_ns_hidden)
-        return [name for name in public if _fits(names[name])]
+        return self._own(_fits_a_prompt)
+
+    def tables(self) -> Iterable[str]:
+        """Those that have rows."""
+        return self._own(_has_rows)
+
+    def schemas(self) -> Iterable[str]:
+        return self._own(_is_schema)
+
+    def functions(self) -> Iterable[str]:
+        return self._own(isfunction)
 
     def labels(self, *, running: bool) -> Iterable[str]:
         runs = session.runs.running() if running else session.runs.all()
@@ -37,6 +46,12 @@ class Names:
 
     def runs(self) -> Iterable[str]:
         return [run.run_id for run in reversed(session.runs.all())]
+
+    def _own(self, fits: Callable[[object], bool]) -> list[str]:
+        """The names that this notebook has given to such values."""
+        names: Mapping[str, object] = dict(self._shell.user_ns)
+        public = (name for name in names if not name.startswith("_") and name not in self._shell.user_ns_hidden)
+        return [name for name in public if fits(names[name])]
 
 
 def used_models() -> list[str]:
@@ -68,7 +83,7 @@ def without_user(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 
-def _fits(value: object) -> bool:
+def _fits_a_prompt(value: object) -> bool:
     """Whether its type is one that templates take; rows and numbers of other libraries are told by their look."""
     if isinstance(value, str | int | float | list | tuple | Mapping):
         return True
@@ -76,3 +91,13 @@ def _fits(value: object) -> bool:
     return (hasattr(kind, "to_dict") and getattr(value, "ndim", None) == 1) or (
         hasattr(kind, "item") and getattr(value, "ndim", None) == 0
     )
+
+
+def _has_rows(value: object) -> bool:
+    table = hasattr(type(value), "to_dict") and getattr(value, "ndim", None) == 2
+    return table or isinstance(value, list | tuple)
+
+
+def _is_schema(value: object) -> bool:
+    """Of classes those of pydantic, which need not be loaded to be known."""
+    return isinstance(value, dict) or (isinstance(value, type) and hasattr(value, "model_json_schema"))

@@ -16,6 +16,9 @@ SETTINGS: Mapping[str, str] = {
     "output_max_size": "the most bytes of an output; None: no limit",
     "fail_fast": "whether the first failure stops the others",
     "stream": "whether answers are streamed",
+    "confirm_tasks": "a cell of more tasks starts only with --yes",
+    "confirm_cost": "a cell that may cost more US dollars starts only with --yes; None: no such question",
+    "user": "who runs this: the tag user:NAME on every task; None: no tag",
     "max_executions": "limit of the session: subagents",
     "max_total_tokens": "limit of the session: tokens",
     "max_total_time": "limit of the session: seconds at work",
@@ -65,6 +68,20 @@ A head with limits that hold, tools that are granted by name, and tasks that bui
       facts: {prompt: "What do the files say of rain?", allowed_tools: [grep, read_file]}
       essay: {prompt: "Write a paragraph from this: {{results.facts}}"}
       check: {prompt: "Is all of it true? {{results.essay}}", after: essay, temperature: 0}
+
+An experiment: every prompt for each row of the table `reviews`, with each model, three times. `is_right` is a function
+of the notebook that scores an outcome.
+
+    %%subagents --out tried
+    foreach: reviews
+    matrix: {model: [local, "openai:gpt-4o-mini"]}
+    repeat: 3
+    schema: {mood: [good, bad]}
+    score: is_right
+    tasks:
+      mood: "What is the mood of this review? {{text}}"
+
+Then tried.compare_by("model"), tried.pivot("model") and tried.costs_by("model") tell how they differ.
 
 The results, bound to a name by --out, else in xz_magics.last: .df (a row per task), answers["title"].output, .plot().
 The Stop button, or interrupting the kernel, ends all requests and keeps what came. In the background other cells can

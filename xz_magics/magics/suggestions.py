@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from xz_magics.config import PRESETS
 from xz_magics.magics.bodies import Found, Known, in_body, last_of_list
 from xz_magics.options import FORMS, TAKES, VERBS, Parser, cell_parser, line_parser
+from xz_magics.specs.scoring import WORDS
 
 MOST_CHARACTERS = 200_000
 MOST = 300
@@ -107,9 +108,15 @@ def _value_of(words: Sequence[str], fragment: str, known: Known) -> Found | None
     written = written.lstrip("\"'")
     match option:
         case "--model":
-            found: Found | None = (written, known.models())
+            found: Found | None = (last_of_list(written), known.models())
         case "--allowed-tools":
             found = (last_of_list(written), known.tools())
+        case "--foreach":
+            found = (written, known.tables())
+        case "--schema":
+            found = (written, known.schemas())
+        case "--score":
+            found = (last_of_list(written), [*WORDS, *known.functions()])
         case "--format":
             found = (written, FORMS)
         case "--preset":

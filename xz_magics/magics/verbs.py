@@ -9,6 +9,7 @@ from typing import Any
 from xz_magics import frames
 from xz_magics.errors import SpecError, XzMagicsError
 from xz_magics.frames import TIME, DataFrame
+from xz_magics.frames.costs import costs_frame
 from xz_magics.outcomes import STATES, Outcomes, Row
 from xz_magics.records import known_sum
 from xz_magics.results import Results
@@ -82,6 +83,11 @@ def quota() -> DataFrame:
     """The session's limits, then those of the latest run."""
     latest = [] if session.last_tracker is None else session.last_tracker.uses()
     return frames.quota_frame([*session.quota.uses(), *latest])
+
+
+def costs(name: str = "model") -> DataFrame:
+    """What the runs under way and the last that ended cost, by model or by whatever `results.costs_by` takes."""
+    return costs_frame([run.fold.all() for run in session.runs.all()], name)
 
 
 def metrics(show: Callable[[DataFrame], object]) -> DataFrame:

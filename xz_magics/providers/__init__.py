@@ -88,6 +88,11 @@ class Provider(Protocol):
         ...
 
     @property
+    def schema_overhead_tokens(self) -> int:
+        """The most that an answer's schema adds on top of its bytes."""
+        ...
+
+    @property
     def price(self) -> Price | None:
         """None: unpriced."""
         ...

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from xz_magics.providers.answer_forms import anthropic_form, by_instruction
 from xz_magics.providers.tool_calls import Calls, arguments_of, name_of
 from xz_magics.providers.wire import StreamDecoder, count, mapping, string, text_of, usage_of
 from xz_magics.records import Finish, Message, Reply, Request, Usage
@@ -23,6 +24,7 @@ class AnthropicWire:
     official_host = "api.anthropic.com"
     overhead_tokens = 128
     tools_overhead_tokens = 1024
+    schema_overhead_tokens = 1024
     unsupported = frozenset({"seed"})
     reserved = frozenset({"model", "messages", "system", "max_tokens", "stream", "tools", "tool_choice"})
 
@@ -32,6 +34,11 @@ class AnthropicWire:
 
     def encode(self, request: Request, model_id: str, *, official: bool) -> dict[str, Any]:  # noqa: ARG002 - of Wire
         body: dict[str, Any] = {name: value for name, value in request.params.items() if name not in self.reserved}
+        form = None if request.schema is None else anthropic_form(request.schema)
+        if form is None:
+            request = by_instruction(request)
+        else:
+            body["output_config"] = mapping(body.get("output_config")) | {"format": form}
         body["model"] = model_id
         body["messages"] = _messages(request.messages)
         body["max_tokens"] = request.max_tokens

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from xz_magics.errors import ModelError
 from xz_magics.prices import FREE, Price
-from xz_magics.providers import Exchange, emulated_tools
+from xz_magics.providers import Exchange, emulated_tools, grammar
+from xz_magics.providers.answer_forms import OVERHEAD_TOKENS, by_instruction
 from xz_magics.providers.endpoint import Endpoint
 from xz_magics.providers.http import HttpProvider
 from xz_magics.providers.local import LOCAL_NOTE, Address, LocalModel
@@ -40,6 +41,10 @@ class EmbeddedProvider:
     def tools_overhead_tokens(self) -> int:
         return emulated_tools.OVERHEAD_TOKENS
 
+    @property
+    def schema_overhead_tokens(self) -> int:
+        return OVERHEAD_TOKENS
+
     async def open(self, tell: Callable[[str], None]) -> None:
         """Fetches the weights where they are missing and starts the child process where it does not run yet."""
         stop = threading.Event()
@@ -58,11 +63,9 @@ class EmbeddedProvider:
         if self._http is None:
             raise ModelError("the embedded model has not been opened", "await provider.open() first")
         request = replace(request, stream=True)
-        if not emulated_tools.are_met(request):
-            return await self._http.call(request, exchange)
-        plain = emulated_tools.without_tools(request)
+        plain = emulated_tools.without_tools(request) if emulated_tools.are_met(request) else request
         if not emulated_tools.are_offered(request):
-            return await self._http.call(plain, exchange)
+            return await self._http.call(_held(plain), exchange)
         return await _call_for_json(self._http, plain, request.stop, exchange)
 
     async def aclose(self) -> None:
@@ -74,6 +77,14 @@ class EmbeddedProvider:
         gguf = self._gguf or fetch_weights(self._cache_dir, tell=tell, stop=stop)
         tell("starting the embedded model")
         return self._local_model.start(gguf, stop=stop)
+
+
+def _held(request: Request) -> Request:
+    """To its schema, by a grammar, and told of it: a small model knows no names that it has not read."""
+    if request.schema is None:
+        return request
+    form = grammar.answer_form(request.schema)
+    return replace(by_instruction(request), params={**request.params, "response_format": form})
 
 
 async def _call_for_json(http: HttpProvider, request: Request, stop: Sequence[str], exchange: Exchange) -> Reply:

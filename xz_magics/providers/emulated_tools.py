@@ -11,26 +11,22 @@ from dataclasses import replace
 from typing import Any
 
 from xz_magics.errors import ProviderError
+from xz_magics.providers.grammar import response_format, with_definitions
 from xz_magics.providers.tool_calls import name_of
-from xz_magics.records import Message, Reply, Request, ToolCall, ToolSpec
+from xz_magics.records import AnswerSchema, Message, Reply, Request, ToolCall, ToolSpec
 
 INSTRUCTIONS = (
     "You may use tools. Reply with one JSON object: "
     '{"tool": NAME, "arguments": {…}} to call a tool, or {"answer": TEXT} to answer.\nTools:'
 )
+ANSWER_FORM = "An answer is no TEXT here but an object that fits this JSON schema:"
 OVERHEAD_TOKENS = len(INSTRUCTIONS.encode()) + 128
 """The instructions, and what stands around each tool and each result."""
 
 OWN_FORMS = ("response_format", "json_schema", "grammar")
 ANSWER = re.compile(r'\s*\{\s*"answer"\s*:\s*"((?:[^"\\]|\\(?:u[0-9a-fA-F]{4}|["\\/bfnrt]))*)')
+OBJECT = re.compile(r'(\s*\{\s*"answer"\s*:\s*\{)')
 CALL = re.compile(r'\s*\{\s*"tool"\s*:\s*("(?:[^"\\]|\\.)*")\s*,\s*"arguments"\s*:\s*(\{.*\})\s*\}\s*', re.DOTALL)
-
-TYPES = {"object", "array", "string", "integer", "number", "boolean", "null"}
-FORMATS = {"date", "time", "date-time", "uuid"}
-MOST = 2**53
-LENGTHS = {"minItems", "maxItems", "minLength", "maxLength"}
-BOUNDS = {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"}
-CHOICES = {"anyOf", "oneOf", "allOf", "prefixItems"}
 
 
 def are_met(request: Request) -> bool:
@@ -58,11 +54,12 @@ def without_tools(request: Request) -> Request:
             f"take {own[0]} out of params, or allow no tools",
             "bad_request",
         )
-    form = {"type": "json_schema", "json_schema": {"name": "reply", "schema": _reply_schema(request.tools)}}
+    form = response_format("reply", _reply_schema(request.tools, request.schema))
     return replace(
         request,
-        messages=_told_of(request.tools, messages),
+        messages=_told_of(request.tools, request.schema, messages),
         tools=(),
+        schema=None,
         params={**request.params, "response_format": form},
         stop=(),  # it would break calls off: `with_tools` applies it to the answer
     )
@@ -76,6 +73,8 @@ def with_tools(reply: Reply, stop: Sequence[str] = ()) -> Reply:
     answer, ended = answer_in(reply.text)
     if not answer:
         return reply
+    if answer.startswith("{") and OBJECT.match(reply.text):
+        stop = ()  # within JSON it is a part of it
     stops = [at for at in map(answer.find, stop) if at > 0]  # at 0: a reply without text is none
     finish = "stop" if reply.finish == "length" and (ended or stops) else reply.finish
     return replace(reply, text=answer[: min(stops, default=None)], finish=finish)
@@ -85,11 +84,22 @@ def answer_in(text: str) -> tuple[str, bool]:
     """What of the answer stands in the JSON so far, and whether that is all; more JSON only ever adds to it."""
     begun = ANSWER.match(text)
     if begun is None:
-        return "", False
+        return _object_in(text)
     answer: str = json.loads(f'"{begun[1]}"', strict=False)
     ended = text.startswith('"', begun.end())
     half_a_character = not ended and "\ud800" <= answer[-1:] <= "\udbff"
     return answer[:-1] if half_a_character else answer, ended
+
+
+def _object_in(text: str) -> tuple[str, bool]:
+    """The JSON of an answer that is an object."""
+    begun = OBJECT.match(text)
+    if begun is None:
+        return "", False
+    with suppress(ValueError, RecursionError):  # it goes on
+        _, end = json.JSONDecoder().raw_decode(text, begun.end(1) - 1)
+        return text[begun.end(1) - 1 : end], True
+    return text[begun.end(1) - 1 :], False
 
 
 def _call_in(text: str) -> ToolCall | None:
@@ -123,63 +133,36 @@ def _in_words(messages: Sequence[Message], *, with_calls: bool) -> Iterator[Mess
         yield Message(role="user", content="\n\n".join(user))
 
 
-def _told_of(tools: Sequence[ToolSpec], messages: Sequence[Message]) -> tuple[Message, ...]:
+def _told_of(
+    tools: Sequence[ToolSpec], schema: AnswerSchema | None, messages: Sequence[Message]
+) -> tuple[Message, ...]:
     lines = [INSTRUCTIONS]
     for tool in tools:
         parameters = json.dumps(tool.parameters, ensure_ascii=False, default=str)
         lines.append(f"{tool.name}: {' '.join(tool.description.split())} {parameters}")
+    if schema is not None:
+        lines.append(f"{ANSWER_FORM} {json.dumps(schema.json, ensure_ascii=False)}")
     told = "\n".join(lines)
     if messages and messages[0].role == "system":
         return Message(role="system", content=f"{messages[0].content}\n\n{told}"), *messages[1:]
     return Message(role="system", content=told), *messages
 
 
-def _reply_schema(tools: Sequence[ToolSpec]) -> dict[str, Any]:
+def _reply_schema(tools: Sequence[ToolSpec], schema: AnswerSchema | None) -> dict[str, Any]:
     """The definitions of all tools stand in one place, since references begin at the root: each under its tool."""
     defs: dict[str, Any] = {}
     forms = []
     for number, tool in enumerate(tools):
-        own = tool.parameters.get("$defs", {})
-        renamed = {f"#/$defs/{name}": f"#/$defs/{number} {name}" for name in own}
-        defs |= {f"{number} {name}": _reduced(schema, renamed) for name, schema in own.items()}
-        arguments = _reduced(tool.parameters, renamed)
+        arguments, own = with_definitions(tool.parameters, str(number))
+        defs |= own
         forms.append(_closed(tool={"const": tool.name}, arguments={**arguments, "type": "object"}))
-    forms.append(_closed(answer={"type": "string", "minLength": 1}))
+    answer: dict[str, Any] = {"type": "string", "minLength": 1}
+    if schema is not None:
+        answer, own = with_definitions(schema.json, "answer")
+        defs |= own
+    forms.append(_closed(answer=answer))
     return {"anyOf": forms, "$defs": defs}
 
 
 def _closed(**properties: Mapping[str, Any]) -> dict[str, Any]:
     return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
-
-
-def _reduced(schema: Any, renamed: Mapping[str, str]) -> dict[str, Any]:
-    """What of a schema the server can hold a model to; some of the rest it refuses. Arguments are checked later."""
-    if not isinstance(schema, Mapping):
-        return {}
-    if "$ref" in schema:
-        return {"$ref": renamed[schema["$ref"]]} if schema["$ref"] in renamed else {}
-    kept = {name: value for name, value in schema.items() if _is_plain(name, value)}
-    for name in CHOICES & schema.keys():
-        kept[name] = [_reduced(choice, renamed) for choice in schema[name]]
-    for name in ("items", "additionalProperties"):
-        if isinstance(schema.get(name), Mapping):
-            kept[name] = _reduced(schema[name], renamed)
-    if "properties" in schema:
-        kept["properties"] = {name: _reduced(value, renamed) for name, value in schema["properties"].items()}
-    return kept
-
-
-def _is_plain(name: str, value: Any) -> bool:
-    match name:
-        case "type":
-            return value in TYPES if isinstance(value, str) else TYPES.issuperset(value)
-        case "format":
-            return value in FORMATS
-        case "enum":
-            return bool(value)
-        case "additionalProperties":
-            return isinstance(value, bool)
-        case "const" | "required":
-            return True
-        case _:
-            return name in LENGTHS | BOUNDS and isinstance(value, int) and abs(value) < MOST

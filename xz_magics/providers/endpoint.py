@@ -19,6 +19,7 @@ Redact = Callable[[str], str]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
     """`base_url` ends before the wire's own path; `key_env` names the key's variable, None: it is given no key.
+    `knows_schemas` False: the server holds no model to the schema of an answer, which is asked for in words then.
 
     Raises ModelError for an address that is none or that holds a password.
     """
@@ -28,6 +29,7 @@ class Endpoint:
     base_url: str
     key_env: str | None = None
     keep_alive: bool = True
+    knows_schemas: bool = True
 
     def __post_init__(self) -> None:
         try:

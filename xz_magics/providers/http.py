@@ -18,6 +18,7 @@ from xz_magics.errors import Charge, ProviderError
 from xz_magics.prices import Price
 from xz_magics.providers import Exchange
 from xz_magics.providers.answer import Answer
+from xz_magics.providers.answer_forms import by_instruction
 from xz_magics.providers.endpoint import Endpoint, checked_key, redactor
 from xz_magics.providers.environment import no_certificates, proxy_url
 from xz_magics.providers.failures import EXAMINED_BYTES, Failures, request_id
@@ -119,6 +120,7 @@ class HttpProvider:
         self.account = endpoint.account
         self.overhead_tokens = wire.overhead_tokens
         self.tools_overhead_tokens = wire.tools_overhead_tokens
+        self.schema_overhead_tokens = wire.schema_overhead_tokens
         self.price = price
         self.note = ""
         self.wire = wire
@@ -144,6 +146,8 @@ class HttpProvider:
         await self._client.aclose()
 
     async def call(self, request: Request, exchange: Exchange) -> Reply:
+        if not self._endpoint.knows_schemas:
+            request = by_instruction(request)
         answer = Answer(self.wire, exchange, self._failures, stream=request.stream)
         named = trouble = None
         try:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from xz_magics.providers.answer_forms import openai_form
 from xz_magics.providers.tool_calls import Calls, arguments_text, name_of
 from xz_magics.providers.wire import StreamDecoder, mapping, sequence, string, text_of, usage_of
 from xz_magics.records import Finish, Message, Reply, Request, ToolCall, ToolSpec, Usage
@@ -22,6 +23,7 @@ class OpenAIWire:
     official_host = "api.openai.com"
     overhead_tokens = 128
     tools_overhead_tokens = 256
+    schema_overhead_tokens = 256
     unsupported: frozenset[str] = frozenset()
     reserved = frozenset(
         {"model", "messages", "max_tokens", "max_completion_tokens", "stream", "stream_options", "n", "best_of"}
@@ -42,6 +44,8 @@ class OpenAIWire:
             body["stop"] = list(request.stop)
         if request.stream:
             body |= {"stream": True, "stream_options": {"include_usage": True}}
+        if request.schema is not None:
+            body["response_format"] = openai_form(request.schema)
         if request.tools and request.may_call:
             body["tools"] = [_tool(spec) for spec in request.tools]
         else:

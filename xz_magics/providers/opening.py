@@ -11,6 +11,7 @@ from xz_magics.config import Settings, cache_dir
 from xz_magics.errors import ConfigError, ModelError
 from xz_magics.prices import FlatPrice, flat_price, price_of
 from xz_magics.providers import Provider
+from xz_magics.providers.answer_forms import own_form
 from xz_magics.providers.anthropic import AnthropicWire
 from xz_magics.providers.endpoint import Endpoint, checked_key
 from xz_magics.providers.local import LocalModel
@@ -26,7 +27,7 @@ MAKERS = {
         name="anthropic", wire="anthropic", base_url="https://api.anthropic.com", key_env="ANTHROPIC_API_KEY"
     ),
 }
-ENDPOINT_FIELDS = {"wire", "base_url", "key_env"}
+ENDPOINT_FIELDS = {"wire", "base_url", "key_env", "structured"}
 OWN_KINDS = ("local", "scripted")
 
 
@@ -50,23 +51,23 @@ class Opener:
         self._prices = {model: _price(model, written) for model, written in settings.prices.items()}
         self._base_url = base_url
 
-    def open_all(self, tasks: Sequence[Task], *, priced: bool) -> dict[str, Provider]:
-        """A provider for each model of the tasks. Nothing is sent yet.
+    def open_all(self, tasks: Sequence[Task], *, priced: bool, also: Iterable[str] = ()) -> dict[str, Provider]:
+        """A provider for each model of the tasks, and for those that are wanted besides. Nothing is sent yet.
 
         Raises ModelError for a model that is unknown, has no key, lacks a field that a task sets, or has no price
         where `priced` asks for one.
         """
         providers: dict[str, Provider] = {}
+        for model in dict.fromkeys([*(task.model for task in tasks), *also]):
+            providers[model] = self.open_provider(model)
+            if priced and providers[model].price is None:
+                raise ModelError(
+                    f"{model} has no known price, and max_total_cost is set",
+                    f"add it under `prices:` in the configuration, as {model}: {{input: 1.0, output: 2.0}}",
+                )
         for task in tasks:
-            if task.model not in providers:
-                providers[task.model] = self.open_provider(task.model)
-                if priced and providers[task.model].price is None:
-                    raise ModelError(
-                        f"{task.model} has no known price, and max_total_cost is set",
-                        f"add it under `prices:` in the configuration, as {task.model}: {{input: 1.0, output: 2.0}}",
-                    )
             self._check_fields(task)
-        if self._base_url is not None and not any(self._is_maker(task.model.partition(":")[0]) for task in tasks):
+        if self._base_url is not None and not any(self._is_maker(model.partition(":")[0]) for model in providers):
             raise ModelError(
                 "a base URL is given, and no task's model is an openai: or anthropic: one",
                 "leave it out: the others have their own address",
@@ -121,7 +122,11 @@ class Opener:
             return replace(known[kind], base_url=base_url)
         moved = Endpoint(name=kind, wire=kind, base_url=self._base_url)
         there = [own for own in self._endpoints.values() if (own.scheme, own.host) == (moved.scheme, moved.host)]
-        return replace(moved, key_env=next((own.key_env for own in there if own.key_env), None))
+        return replace(
+            moved,
+            key_env=next((own.key_env for own in there if own.key_env), None),
+            knows_schemas=all(own.knows_schemas for own in there),
+        )
 
     def _is_maker(self, kind: str) -> bool:
         """Whether models of this kind answer at their maker's address, or where a base URL says."""
@@ -161,6 +166,9 @@ class Opener:
         if ours:
             told = f"task {task.label!r}: params hold {ours[0]!r}, which is not passed on"
             raise ModelError(told, f"take {ours[0]} out: the run itself decides it, or a field of its own does")
+        if task.schema is not None and (form := own_form(task.params)) is not None:
+            told = f"task {task.label!r}: params hold {form!r}, and the task has a schema: an answer has one form"
+            raise ModelError(told, f"take {form} out of params, or leave out `schema`")
         if wire == "anthropic" and task.allowed_tools and "thinking" in task.params:
             told = f"task {task.label!r}: thinking and tools do not go together yet"
             raise ModelError(told, "leave out `thinking` in params, or the tools")
@@ -174,16 +182,28 @@ def _expanded(path: str) -> Path:
 
 
 def _endpoint(name: str, written: Mapping[str, Any]) -> Endpoint:
-    """No message shows a value: it may be a key that stands in the wrong place."""
+    """No message shows a value: it may be a key that stands in the wrong place.
+
+    `structured: false` is for servers that know no `response_format` or `output_config`: see Endpoint.
+    """
     if name in OWN_KINDS or ":" in name:
         raise ConfigError(f"an endpoint cannot be called {name!r}", "give it another name, without a colon")
-    fine = {"wire", "base_url"} <= set(written) <= ENDPOINT_FIELDS and all(isinstance(v, str) for v in written.values())
+    fine = {"wire", "base_url"} <= set(written) <= ENDPOINT_FIELDS and all(
+        isinstance(value, bool if field == "structured" else str) for field, value in written.items()
+    )
     if not fine or written["wire"] not in WIRES or not written.get("key_env", "NONE").isidentifier():
         raise ConfigError(
             f"endpoint {name!r} is not written as it should be",
-            f"give {name}: {{wire: openai or anthropic, base_url: https://…, key_env: NAME_OF_A_VARIABLE}}",
+            f"give {name}: {{wire: openai or anthropic, base_url: https://…, key_env: NAME_OF_A_VARIABLE}}, "
+            "and structured: false where the server knows no schemas",
         )
-    return Endpoint(name=name, wire=written["wire"], base_url=written["base_url"], key_env=written.get("key_env"))
+    return Endpoint(
+        name=name,
+        wire=written["wire"],
+        base_url=written["base_url"],
+        key_env=written.get("key_env"),
+        knows_schemas=written.get("structured", True),
+    )
 
 
 def _price(model: str, written: Mapping[str, Any]) -> FlatPrice:

@@ -79,7 +79,7 @@ class ScriptedProvider:
     """Plays one script; it holds how far the script has come."""
 
     overhead_tokens = 64
-    tools_overhead_tokens = 0
+    tools_overhead_tokens = schema_overhead_tokens = 0
     note = "scripted: is no real model: its answers come from a script"
 
     def __init__(self, name: str, script: Script) -> None:

@@ -99,7 +99,12 @@ def _dumped(arguments: Any) -> str:
 
 def name_of(call: ToolCall) -> str:
     """The name as an API takes it back: a model may have asked for a name that none can have."""
-    return UNSPEAKABLE.sub("_", call.name)[:MOST_NAME_CHARS] or "_"
+    return speakable(call.name)
+
+
+def speakable(name: str) -> str:
+    """With nothing but the characters that an API takes in a name."""
+    return UNSPEAKABLE.sub("_", name)[:MOST_NAME_CHARS] or "_"
 
 
 def arguments_of(call: ToolCall) -> dict[str, Any]:

@@ -56,6 +56,9 @@ class Wire(Protocol):
     def tools_overhead_tokens(self) -> int: ...
 
     @property
+    def schema_overhead_tokens(self) -> int: ...
+
+    @property
     def unsupported(self) -> frozenset[str]: ...
 
     @property

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
-from typing import overload
+from typing import Any, overload
 
 from xz_magics.errors import TasksFailed
 from xz_magics.metrics import Metrics
@@ -39,6 +39,7 @@ class Results(Experiments, Exports):
         self.combined = None
         self._dtypes = dtypes or {}
         self._warnings = warnings
+        self._notes: dict[str, str] = {}
         self.running = True
         self.background = False
         self.interrupted = False
@@ -69,6 +70,7 @@ class Results(Experiments, Exports):
         return (
             *([ended] if self.running and self.duration_s is None and tasks else []),
             *self._warnings,
+            *filter(None, tuple(self._notes.values())),
             *(f"{name} went wrong in {count} of its calls: see messages_df" for name, count in tuple(faults.items())),
         )
 
@@ -112,13 +114,16 @@ class Results(Experiments, Exports):
     def __repr__(self) -> str:
         from xz_magics.views import text
 
-        return text.page(self.fold.all(), self.duration_s, self._tracker.uses(above=True), self.warnings)
+        uses = self._tracker.uses(above=True)
+        experiment: dict[str, Any] = {"scores": self.scores, "combined": self.combined}
+        return text.page(self.fold.all(), self.duration_s, uses, self.warnings, **experiment)
 
     def _repr_html_(self) -> str:
         from xz_magics.views import static
 
         uses = self._tracker.uses(above=True)
-        return static.page(self.fold.all(), self.duration_s, uses, self.warnings, self.fold.pauses)
+        experiment: dict[str, Any] = {"scores": self.scores, "combined": self.combined}
+        return static.page(self.fold.all(), self.duration_s, uses, self.warnings, self.fold.pauses, **experiment)
 
     def bundle(self) -> Mapping[str, str]:
         """What a page shows in place of the live view."""

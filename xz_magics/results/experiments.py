@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from xz_magics.records import Outcome
+from xz_magics.records.scores import Scores, scorer_of
 from xz_magics.results.tables import Tables
 
 if TYPE_CHECKING:
@@ -18,6 +19,22 @@ class Experiments(Tables):
     """
 
     combined: Any
+    _notes: dict[str, str]
+
+    def note(self, text: str, *, about: str = "") -> None:
+        """A line for `warnings`, in the place of what was said of the same before; an empty one takes that away."""
+        self._notes[about or text] = text
+
+    def add_scores(self, scores: Scores) -> None:
+        """They take the place of what the scorers of these names said before."""
+        names = {name for of_one in scores.values() for name in of_one}
+        outdated = {scorer_of(name) for name in names}
+        kept = {
+            label: {name: score for name, score in of_one.items() if name in names or scorer_of(name) not in outdated}
+            for label, of_one in self.scores.items()
+        }
+        labels = dict.fromkeys([*kept, *scores])
+        self.scores = {label: {**kept.get(label, {}), **scores.get(label, {})} for label in labels}
 
     @property
     def fields_df(self) -> "DataFrame":
@@ -27,25 +44,41 @@ class Experiments(Tables):
         return answers.fields_frame(self.outcomes)
 
     def score(self, *scorers: Callable[[Outcome], Any] | str | Mapping[str, Any]) -> "DataFrame":
-        """Scores every task anew, without calling any model: functions, or what `score:` takes but a judge."""
+        """Scores what is done without calling any model, by functions or by whatever `score:` takes but a judge.
+
+        Without arguments by the tasks' own scores. Returns a row per task with these scores; they are added to
+        `scores` and `df`, in the place of what scorers of the same names said before.
+        """
         from xz_magics.results import scoring
 
         return scoring.score(self, scorers)
 
     def compare_by(self, variable: str, score: str | None = None) -> "Comparison":
-        """The arms of one variable, compared by inputs."""
+        """The arms of one variable of the matrix, side by side and pair by pair; `score` is the first unless named.
+
+        The unit is the input, a task as written with its foreach row: its value in an arm is the mean over repeats,
+        then over the values of all other variables. Raises SpecError for a variable or a score that this run has not.
+        """
         from xz_magics.results import comparing
 
         return comparing.compare(self, variable, score)
 
     def pivot(self, variable: str, value: str = "output") -> "DataFrame":
-        """A row per input and repeat, a column per arm: the answers side by side."""
+        """A row per input, other variables and repeat, a column per arm: the answers, or another column of `df`.
+
+        A page shows them side by side with their scores. Raises SpecError for a name that this run has not.
+        """
         from xz_magics.results import comparing
 
         return comparing.pivot(self, variable, value)
 
     def costs_by(self, what: str) -> "DataFrame":
-        """Tokens and dollars by "model", "tag", "input", "task" or a variable of the matrix."""
+        """Tokens and dollars by "model", "task", "input", "purpose", "turn", "tag" or a variable of the matrix.
+
+        Nested subagents count for the task that led to them, judges and summaries for themselves. A task with two tags
+        counts in both rows. Unknown numbers are NA, and `unpriced` counts the turns that `cost_usd` does not hold.
+        Raises SpecError for another word.
+        """
         from xz_magics.frames import costs
 
-        return costs.costs_frame(self.fold.all(), what)
+        return costs.costs_frame([self.fold.all()], what)

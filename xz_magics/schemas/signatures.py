@@ -1,4 +1,4 @@
-"""Types and signatures as JSON schemas, and values checked by them; this file alone knows pydantic."""
+"""Types and signatures as JSON schemas, and arguments checked by them."""
 
 import inspect
 import json
@@ -11,21 +11,14 @@ from difflib import get_close_matches
 from types import SimpleNamespace, UnionType
 from typing import Annotated, Any, NotRequired, Required, Union
 
-from xz_magics.errors import XzMagicsError
 from xz_magics.keys import shown
-
-MOST_FAULTS = 10
-MOST_FAULT_CHARACTERS = 300
+from xz_magics.schemas.faults import SchemaError, listed, path_of, short
 
 _HEADING = re.compile(r"(?:Args|Arguments|Parameters|Params)\s*:?")
 _RULE = re.compile(r"-{3,}")
 _ENTRY = re.compile(
     r"(?:[-*]\s+|:param\s+(?:\S+\s+)?)?`{0,2}(?P<name>\w+)`{0,2}\s*(?:\([^()]*\)\s*)?(?::(?P<text>.*))?"
 )
-
-
-class SchemaError(XzMagicsError):
-    """A type that no JSON schema describes, or arguments that do not fit theirs: a line for each fault."""
 
 
 class Signature:
@@ -45,7 +38,7 @@ class Signature:
         self._names = [parameter.name for parameter in parameters]
         self.description, told = _described(inspect.getdoc(function) or "", self._names)
         self._arguments = _arguments({p.name: _field(p, told.get(p.name)) for p in parameters})
-        self.parameters = _schema(self._arguments)
+        self.parameters = schema_of(self._arguments)
 
     def check(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """The arguments as the function wants them; defaults stay the function's own. Raises SchemaError."""
@@ -60,20 +53,18 @@ class Signature:
         return checked
 
     def _told(self, faults: list[Any]) -> SchemaError:
-        lines = [self._line(fault)[:MOST_FAULT_CHARACTERS] for fault in faults[:MOST_FAULTS]]
-        if len(faults) > MOST_FAULTS:
-            lines.append(f"and {len(faults) - MOST_FAULTS} more")
-        return SchemaError("\n".join(lines), f"the arguments are: {', '.join(self._names) or 'none'}")
+        lines = listed([self._line(fault) for fault in faults])
+        return SchemaError(lines, f"the arguments are: {', '.join(self._names) or 'none'}")
 
     def _line(self, fault: Mapping[str, Any]) -> str:
-        where = _path(fault["loc"])
+        where = path_of(fault["loc"], "`the arguments`")
         match fault["type"]:
             case "missing" | "missing_argument":
                 return f"{where} is missing"
             case "extra_forbidden" | "unexpected_keyword_argument":
                 close = get_close_matches(str(fault["loc"][0])[:80], self._names, n=1) if len(fault["loc"]) == 1 else []
                 return f"{where} is unknown" + (f"; did you mean {close[0]}?" if close else "")
-        return f"{where} is {_value(fault['input'])}: {fault['msg']}"
+        return f"{where} is {short(fault['input'])}: {fault['msg']}"
 
 
 def _parameters(function: Callable[..., Any]) -> Iterator[inspect.Parameter]:
@@ -113,7 +104,7 @@ def _field(parameter: inspect.Parameter, told: str | None) -> Any:
 
     kind = _renewed(parameter.annotation)
     try:
-        _schema(TypeAdapter(kind))
+        schema_of(TypeAdapter(kind))
     except Exception as error:  # pydantic's own, and what the user's classes raise
         told = str(error).partition("\n")[0]
         mend = "use str, int, float, bool, list, dict, Literal, an enum, a dataclass, a TypedDict or a BaseModel"
@@ -166,7 +157,8 @@ def _arguments(fields: Mapping[str, Any]) -> Any:
     return TypeAdapter(arguments)
 
 
-def _schema(adapter: Any) -> dict[str, Any]:
+def schema_of(adapter: Any) -> dict[str, Any]:
+    """The JSON schema of a TypeAdapter, without titles."""
     from pydantic.json_schema import GenerateJsonSchema
 
     class Untitled(GenerateJsonSchema):
@@ -204,24 +196,3 @@ def _described(docstring: str, names: Container[str]) -> tuple[str, dict[str, st
             kept.append(line)
     description = re.sub(r"\n{3,}", "\n\n", "\n".join(kept)).strip()
     return description, {name: " ".join(parts) for name, parts in told.items()}
-
-
-def _path(steps: tuple[str | int, ...]) -> str:
-    path = ""
-    for step in steps:
-        if isinstance(step, int):
-            path += f"[{step}]"
-        elif step.isidentifier() and len(step) <= 40:
-            path += f".{step}" if path else step
-        else:
-            path += f"[{shown(step)}]"
-    return f"`{path or 'the arguments'}`"
-
-
-def _value(value: object) -> str:
-    match value:
-        case None | True | False:
-            return json.dumps(value)
-        case str() | int() | float():
-            return shown(value)
-    return "a list" if isinstance(value, list) else "an object"

@@ -13,6 +13,7 @@ from xz_magics.specs.fields import LIMITS, checked
 from xz_magics.specs.json_text import read_json
 from xz_magics.specs.nodes import HALF, InText, InValue, Node, Source, half_character, sendable, written_twice
 from xz_magics.specs.plain_text import has_separators, read_plain
+from xz_magics.specs.tables import is_list
 from xz_magics.specs.values import read_entries, read_value
 
 __all__ = ["Document", "Spec", "check_options", "parse", "read"]
@@ -49,15 +50,25 @@ def read(work: Work, *, form: str | None = None) -> Document:
 def check_options(values: Mapping[str, Any]) -> dict[str, Any]:
     """A cell's options or a call's keyword arguments, checked by the one table of fields; None is not given.
 
-    Limits such as max_total_tokens come back within `quota`. Raises SpecError.
+    Limits such as max_total_tokens come back within `quota`, a list of models within `matrix`. Raises SpecError.
     """
-    options = checked(read_entries(values, ""), "option")
+    options = checked(read_entries(_with_models(values), ""), "option")
     limits = {name: options.pop(name) for name in LIMITS if name in options}
     quota = options.get("quota", Quota())
     for name in limits:
         if getattr(quota, name) is not None:
             raise written_twice(name, InValue(""), InValue(""))
     return options | {"quota": replace(quota, **limits)} if limits else options
+
+
+def _with_models(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Several models are a variable of the matrix."""
+    models, matrix = values.get("model"), values.get("matrix") or {}
+    if not is_list(models) or not isinstance(matrix, Mapping):
+        return values
+    if "model" in matrix:
+        raise written_twice("model", InValue(""), InValue(""))
+    return {**values, "model": None, "matrix": {**matrix, "model": models}}
 
 
 def _tree(source: Source, form: str | None) -> tuple[Node, str]:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from xz_magics.keys import holds_a_key, names_a_key, shown
-from xz_magics.specs.nodes import Node, Place, named
+from xz_magics.specs.nodes import Given, Node, Place, named
 
 Check = Callable[[Node, str], Any]
 
@@ -113,6 +113,22 @@ def params(node: Node, name: str) -> dict[str, Any]:
                 "form, size and price of a call are not passed through; max_tokens, stop, … are fields of the task",
             )
     return {key: _json_like(item, key) for key, item in node.value.items()}
+
+
+def plain(node: Node, name: str) -> Any:
+    """What JSON can hold: text, a finite number, true, false, null, and lists and mappings of these."""
+    match node.value:
+        case dict() as entries:
+            return {key: plain(item, name) for key, item in entries.items()}
+        case list() as items:
+            return [plain(item, name) for item in items]
+        case str() if node.comment is not None:
+            return text(node, name)
+        case float() as value if not math.isfinite(value):
+            raise node.error(f"{name} must be finite, not {node}", "write a number that JSON can hold")
+        case Given():
+            raise node.error(f"{name} must be text or a number, not {node}", "make a str of it")
+    return node.value
 
 
 def untouched(node: Node, name: str) -> Node:  # noqa: ARG001 - all checks are called alike

@@ -2,19 +2,22 @@
 
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from json import JSONDecodeError
 from typing import Any
 
 from xz_magics.keys import holds_a_key, shown
 from xz_magics.specs.checks import line, refuse_key_name, text
-from xz_magics.specs.fields import checked, field_name, is_field
+from xz_magics.specs.fields import checked, is_field, is_only_of_a_task
 from xz_magics.specs.json_text import read_json
 from xz_magics.specs.nodes import Node, Place, named
 
 MOST_TASKS = 10_000
 TOOL = "parallel_subagent"
+DESIGN = frozenset({"matrix", "foreach", "repeat"})
+PROMPT = frozenset({"prompt", "task_prompt"})
+TEXTS = ("system", "summary_prompt")
 
 _OTHER_LABEL = "give each task a label of its own; case does not tell them apart"
 _FORM = "write tasks: [{prompt: …, model: …}, …], or give the label another name"
@@ -27,7 +30,10 @@ _MOST_SHOWN = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spec:
-    """One task as written. `fields` are checked, without prompt and label; `line` counts from 1 in the cell's body."""
+    """One task as written. `fields` are checked, without prompt and label; `line` counts from 1 in the cell's body.
+
+    `prompt` is empty where the matrix holds the prompts.
+    """
 
     prompt: str
     label: str | None = None
@@ -56,7 +62,10 @@ def document(root: Node, form: str) -> Document:
         if "tasks" in entries or form == "tool call":
             head = checked(entries, "head")
             tasks = head.pop("tasks", None) or Node(place=root.place, value=[])
-    specs = tuple(_specs(tasks, alone=tasks is root))
+        elif DESIGN & entries.keys() and (_own(entries) or _varies_prompt(entries)):
+            head = checked({name: node for name, node in entries.items() if name not in _own(entries)}, "head")
+            tasks = Node(place=root.place, value=[Node(place=root.place, value=_own(entries))])
+    specs = tuple(_specs(tasks, alone=tasks is root, prompted="prompt" in head.get("matrix", ())))
     split = _split_prompt(specs) if tasks is root and form == "yaml" else ()
     return Document(head=head, specs=specs, warnings=(*split, *_warnings(head, specs)), form=form)
 
@@ -82,8 +91,18 @@ def _arguments(name: Node, arguments: Node) -> dict[str, Node]:
     return arguments.value
 
 
-def _specs(tasks: Node, *, alone: bool) -> Iterator[Spec]:
-    """`alone`: the tasks are all that is written; then one text is one prompt."""
+def _own(entries: Mapping[str, Node]) -> dict[str, Node]:
+    """What stands beside `matrix:`, `foreach:` or `repeat:` and can be a task's alone: the one task is made of it."""
+    return {name: node for name, node in entries.items() if is_only_of_a_task(name)}
+
+
+def _varies_prompt(entries: Mapping[str, Node]) -> bool:
+    variables = entries["matrix"].value if "matrix" in entries else None
+    return isinstance(variables, dict) and not PROMPT.isdisjoint(variables)
+
+
+def _specs(tasks: Node, *, alone: bool, prompted: bool) -> Iterator[Spec]:
+    """`alone`: the tasks are all that is written; then one text is one prompt. `prompted`: the matrix has prompts."""
     if isinstance(tasks.value, dict):
         items: list[tuple[str | None, Node]] = [*_labelled(tasks.value)]
     elif isinstance(tasks.value, list):
@@ -98,32 +117,29 @@ def _specs(tasks: Node, *, alone: bool) -> Iterator[Spec]:
         raise tasks.error(f"{len(items):,} tasks are too many", f"at most {MOST_TASKS:,} in one run")
     firsts: dict[str, tuple[str, Place]] = {}
     for label, node in items:
-        spec, place = _spec(label, node)
+        spec, place = _spec(label, node, prompted=prompted)
         if spec.label is not None:
             _refuse_same(spec.label, place, firsts)
         yield spec
 
 
 def _labelled(entries: Mapping[str, Node]) -> Iterator[tuple[str, Node]]:
-    for name in ("matrix", "foreach"):
-        if name in entries and "prompt" in entries:
-            field_name(name, entries[name].start, "head")  # a document with a head; raises
     for name, node in entries.items():
         refuse_key_name(name, node.start)
-        single_prompt = len(entries) == 1 and name.casefold() in {"prompt", "task_prompt"}
+        single_prompt = len(entries) == 1 and name.casefold() in PROMPT
         if is_field(name) and not single_prompt:
             raise node.start.error(f"{named(name)} names a field, so no label here may be called so", _FORM)
         yield line(80)(Node(place=node.start, value=name, text=name), "the label"), node
 
 
-def _spec(label: str | None, node: Node) -> tuple[Spec, Place]:
+def _spec(label: str | None, node: Node, *, prompted: bool) -> tuple[Spec, Place]:
     """The spec, and where its label stands."""
     if not isinstance(node.value, dict):
         return Spec(prompt=text(node, "the prompt"), label=label, line=node.start.line), node.start
     fields = checked(node.value, "task")
-    if "prompt" not in fields:
+    if "prompt" not in fields and not prompted:
         raise node.start.error("this task has no prompt", "add `prompt: …`")
-    prompt, own = fields.pop("prompt"), fields.pop("label", None)
+    prompt, own = fields.pop("prompt", ""), fields.pop("label", None)
     place = node.start if own is None else node.value["label"].place
     if label is not None and own is not None:
         raise place.error(f"this task is called {shown(label)} already", "keep one of its two labels")
@@ -141,18 +157,21 @@ def _refuse_same(label: str, place: Place, firsts: dict[str, tuple[str, Place]])
 
 
 def _warnings(head: Mapping[str, Any], specs: Sequence[Spec]) -> Iterator[str]:
-    remarks = list(_remarks("the head", head))
+    remarks = list(_remarks("the head", [(name, head.get(name)) for name in TEXTS]))
+    variables = head.get("matrix", {}).items()
+    remarks += _remarks("the matrix", [(variable, arm.value) for variable, arms in variables for arm in arms])
     for number, spec in enumerate(specs, start=1):
         where = f"task {shown(spec.label)}" if spec.label else f"task {number}"
-        remarks += _remarks(where, {"prompt": spec.prompt, **spec.fields})
+        remarks += _remarks(where, [("prompt", spec.prompt), *((name, spec.fields.get(name)) for name in TEXTS)])
     yield from remarks[:_MOST_SHOWN]
     if len(remarks) > _MOST_SHOWN:
         yield f"and {len(remarks) - _MOST_SHOWN} more texts that hold invisible characters or keys"
 
 
-def _remarks(where: str, fields: Mapping[str, Any]) -> Iterator[str]:
-    for name in ("prompt", "system", "summary_prompt"):
-        written = fields.get(name, "")
+def _remarks(where: str, texts: Iterable[tuple[str, Any]]) -> Iterator[str]:
+    for name, written in texts:
+        if not isinstance(written, str):
+            continue
         if unseen := _UNSEEN.search(written):
             yield f"{where}: {named(name)} holds U+{ord(unseen[0]):04X}, which nobody sees; it is sent as it stands"
         if holds_a_key(written):

@@ -23,9 +23,11 @@ from xz_magics.specs.checks import (
     untouched,
     whole,
 )
-from xz_magics.specs.designs import combinations, foreach, matrix
+from xz_magics.specs.designs import Arm, arm, combinations, foreach, matrix
 from xz_magics.specs.nodes import Node, Place, named, written_twice
 from xz_magics.specs.scoring import combine, expect, score
+
+_MOST_LISTED = 20
 
 Level = Literal["task", "head", "quota", "option"]
 
@@ -64,6 +66,17 @@ def field_name(written: str, place: Place, level: Level) -> str:
     return name
 
 
+def is_only_of_a_task(name: str) -> bool:
+    """Whether it may stand in a task and nowhere else."""
+    name = ALIASES.get(name, name)
+    return name in FIELDS and FIELDS[name].levels == _TASK
+
+
+def is_varied(name: str) -> bool:
+    """Whether it is a field that a variable of the matrix can set."""
+    return name in FIELDS and "task" in FIELDS[name].levels and name not in _NEVER_VARIED
+
+
 def is_field(name: str) -> bool:
     """Whether any field bears this name, in whatever case, now or later."""
     return name.strip().casefold() in _ALL_NAMES
@@ -78,7 +91,8 @@ def _unknown(written: str, place: Place, level: Level) -> SpecError:
     elif close:
         hint = f"did you mean {named(close[0])}?"
     else:
-        hint = f'known are: {", ".join(here)}; a text that holds ": " needs quotes'
+        more = ", …" if len(here) > _MOST_LISTED else ""
+        hint = f'known are: {", ".join(here[:_MOST_LISTED])}{more}; a text that holds ": " needs quotes'
     return place.error(f"unknown field {named(written)}", hint)
 
 
@@ -86,6 +100,28 @@ def _quota(node: Node, name: str) -> Quota:
     if not isinstance(node.value, dict):
         raise node.error(f"{name} must be a mapping, not {node}", "for example quota: {max_total_tokens: 10000}")
     return Quota(**checked(node.value, "quota"))
+
+
+def arm_of(variable: str, node: Node) -> Arm:
+    """A value of a variable that is in no list of the matrix. Raises SpecError."""
+    return arm(variable, node, _varied(variable, node.start)[1])
+
+
+def _matrix(node: Node, name: str) -> dict[str, tuple[Arm, ...]]:
+    return matrix(node, name, _varied)
+
+
+def _varied(written: str, place: Place) -> tuple[str, Check | None]:
+    name = ALIASES.get(written, written)
+    if name in FIELDS:
+        if not is_varied(name):
+            varied = ", ".join(name for name in FIELDS if is_varied(name))
+            raise place.error(f"{named(written)} cannot vary within a run", f"fields that can: {varied}")
+        return name, FIELDS[name].check
+    if not name.isidentifier() or name.startswith("_"):
+        mend = "a name has letters, digits and underscores, and begins with a letter"
+        raise place.error(f"{named(written)} is neither a task's field nor a name that templates take", mend)
+    return name, None
 
 
 _WHERE: Mapping[Level, str] = {
@@ -124,7 +160,7 @@ FIELDS: Mapping[str, Field] = {
     "score": Field(score, _ANY),
     "expect": Field(expect, _ANY),
     "tasks": Field(untouched, _HEAD),
-    "matrix": Field(matrix, _RUN),
+    "matrix": Field(_matrix, _RUN),
     "exclude": Field(combinations, _RUN),
     "include": Field(combinations, _RUN),
     "foreach": Field(foreach, _RUN),
@@ -142,5 +178,6 @@ FIELDS: Mapping[str, Field] = {
     "max_total_cost": Field(number(0, what="a number of dollars"), _LIMIT),
 }
 ALIASES: Mapping[str, str] = {"task_prompt": "prompt", "depends_on": "after"}
+_NEVER_VARIED = frozenset({"label", "after", "after_strict", "after_any"})  # what says which tasks belong together
 LIMITS = tuple(name for name, field in FIELDS.items() if field.levels == _LIMIT)
 _ALL_NAMES = (*FIELDS, *ALIASES)

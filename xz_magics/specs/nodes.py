@@ -2,7 +2,7 @@
 
 import re
 from bisect import bisect_right
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from xz_magics.errors import SpecError
@@ -84,14 +84,15 @@ class Node:
     """One value as written.
 
     `text` is what a text field takes: a string, or the source of an unquoted YAML scalar such as `1.10`; None: no text.
-    `key` is the place of the key that it stands under, `comment` that of a `#` which cuts it off.
+    `key` is the place of the key that it stands under, `comment` that of a `#` which cuts it off. Nodes that
+    say the same are equal, wherever they stand.
     """
 
-    place: Place
+    place: Place = field(compare=False)
     value: Value
     text: str | None = None
-    key: Place | None = None
-    comment: Place | None = None
+    key: Place | None = field(default=None, compare=False)
+    comment: Place | None = field(default=None, compare=False)
 
     @property
     def start(self) -> Place:

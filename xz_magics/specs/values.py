@@ -8,12 +8,11 @@ from typing import Any
 from xz_magics.keys import shown
 from xz_magics.records import Quota, Task
 from xz_magics.specs.nodes import MOST_DEPTH, Given, InValue, Node, Place, Value, sendable, too_deep
+from xz_magics.specs.tables import is_list
 
 MOST_VALUES = 250_000
 
-_OF_A_PLAN = frozenset({  # what a plan makes of other fields
-    "index", "after_when", "inserts", "trial", "purpose", "of", "scores", "schema", "expect",
-})  # fmt: skip
+_OF_A_PLAN = frozenset({"index", "after_when", "inserts", "trial", "purpose", "of"})  # made of other fields
 
 
 def read_value(value: object, path: str) -> Node:
@@ -30,7 +29,7 @@ class _Reader:
         self._values = 0
 
     def node(self, value: object, path: str, depth: int, key: Place | None) -> Node:
-        place = InValue(path)
+        place = key or InValue(path)
         self._values += 1
         if self._values > MOST_VALUES:
             raise place.error(f"more than {MOST_VALUES:,} values", "run the tasks in several calls")
@@ -47,7 +46,7 @@ class _Reader:
             case str() as written:
                 text = sendable(str.__str__(written), place)
                 return text, text
-            case None | bool() as word:
+            case None | bool() | Given() as word:
                 return word, None
             case Integral() as whole:
                 number = int(whole)
@@ -71,16 +70,21 @@ class _Reader:
             if not isinstance(name, str):
                 raise InValue(path).error(f"a key must be text, not {type(name).__name__}", "make a str of it")
             inner = InValue(f"{path}[{shown(name)}]" if path else "")
-            nodes[sendable(name, inner)] = self.node(value, inner.path, depth + 1, inner)
+            rows = depth == 1 and name == "foreach" and is_list(value)  # may hold what no text can, such as dates
+            nodes[sendable(name, inner)] = self.node(
+                Given(value) if rows else value, inner.path or name, depth + 1, inner
+            )
         return nodes
 
 
 def _written(value: object) -> object:
-    """A Task or a Quota as the mapping that would have been written for it."""
+    """A Task or a Quota as the mapping that would have been written for it; its schema and scores as they are."""
     if not isinstance(value, Task | Quota):
         return value
     chosen = {field.name: getattr(value, field.name) for field in fields(value) if field.name not in _OF_A_PLAN}
     if isinstance(value, Task):
+        chosen |= {"schema": value.schema and Given(value.schema), "tags": value.tags or None}
+        chosen["score"] = [Given(scorer) for scorer in chosen.pop("scores")] or None
         chosen |= {insert.field: _with_templates(value, insert.field) for insert in value.inserts}
         chosen |= {"done": {"after_strict": True}, "ended": {"after_any": True}}.get(value.after_when, {})
     return {name: item for name, item in chosen.items() if item is not None}

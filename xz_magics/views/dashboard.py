@@ -12,10 +12,10 @@ from typing import Any
 from xz_magics.outcomes import STATES, Outcomes, Row, State
 from xz_magics.records import LimitUse
 from xz_magics.views.detail import json_size, row_detail, row_line, short
+from xz_magics.views.projection import Projection
 from xz_magics.views.watched import Watched
 from xz_magics.views.wording import (
     cost_words,
-    dollars_words,
     limit_name,
     limit_shares,
     limit_words,
@@ -72,6 +72,7 @@ class Dashboard:
         self._spoken: dict[Line, None] = {}
         self._opened: dict[Line, float] = {}
         self._changed_details: dict[Line, None] = {}
+        self._projection = Projection()
         self._reset = True
         self._head: Message = {}
         self._told_at = 0.0
@@ -133,9 +134,12 @@ class Dashboard:
             line = Line(n=len(self._lines), row=row, under=under, told=dict(BLANK))
             self._lines.append(line)
             self._places[row.task.label] = line
+            self._projection.plan(row)
             self._mark([line])
         changed = sorted(map(self._places.__getitem__, outcomes.changed), key=attrgetter("n"))
         outcomes.changed.clear()
+        for line in changed:
+            self._projection.note(line.row)
         self._mark(changed)
 
     def _mark(self, lines: Iterable[Line]) -> None:
@@ -188,7 +192,9 @@ class Dashboard:
             "left_s": _left_s(outcomes, now),
             "tokens": outcomes.tokens,
             "reserved": next((round(use.reserved) for use in uses if use.name == "max_total_tokens"), 0),
-            "cost": dollars_words(outcomes.cost_usd) if outcomes.cost_usd else "",
+            "cost": self._projection.words(
+                outcomes.cost_usd, over=self.over, limit_usd=_run_limit(uses, "max_total_cost")
+            ),
             "requests": outcomes.requests,
             "resumes_at": resumes_at if resumes_at is not None and resumes_at > now else None,
         }
@@ -263,6 +269,10 @@ def _left_s(outcomes: Outcomes, now: float) -> float | None:
         return None
     left = len(outcomes.written) - outcomes.ended
     return round((now - outcomes.started_at) / outcomes.ended * left, 1)
+
+
+def _run_limit(uses: Sequence[LimitUse], name: str) -> float | None:
+    return next((use.limit for use in uses if use.level == "run" and use.name == name), None)
 
 
 def _barred(uses: Sequence[LimitUse]) -> list[Message]:

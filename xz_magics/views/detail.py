@@ -3,8 +3,8 @@
 from typing import Any
 
 from xz_magics.outcomes import Row
-from xz_magics.records import Message
-from xz_magics.views.wording import harmless
+from xz_magics.records import Message, Turn
+from xz_magics.views.wording import cost_words, harmless, seconds_words, tokens_words
 
 LINE_CHARACTERS = 160
 FEW_PARTS, MANY_PARTS = 50, 1_000
@@ -13,8 +13,8 @@ FEW_PARTS, MANY_PARTS = 50, 1_000
 DETAIL_BYTES = 64_000
 FRAME_BYTES = 1_000
 """What a detail takes beside its texts."""
-MESSAGE_BYTES, CALL_BYTES = 120, 40
-"""What a message, and a tool call in it, take beside their texts."""
+MESSAGE_BYTES, CALL_BYTES, TURN_BYTES = 120, 40, 160
+"""What a message, a tool call in it, and a turn take beside their texts."""
 
 
 def short(text: str) -> str:
@@ -51,7 +51,7 @@ def shown(text: str) -> str:
 
 
 def row_detail(row: Row) -> dict[str, Any]:
-    """The whole text, the error with its mend, and the messages, as much as fits into `DETAIL_BYTES`.
+    """The whole text, the error with its mend, the turns and the messages, as much as fits into `DETAIL_BYTES`.
 
     While it runs, the messages are what the model was asked.
     """
@@ -59,11 +59,12 @@ def row_detail(row: Row) -> dict[str, Any]:
     room = _Room(DETAIL_BYTES - FRAME_BYTES)
     error = room.take((outcome and outcome.error) or "", DETAIL_BYTES // 8)
     text = room.take((row.text if outcome is None else outcome.output) or "", DETAIL_BYTES // 2)
+    turns = [_turn(turn) for turn in tuple(row.turns) if room.spend(TURN_BYTES)]
     asked = (Message(role="system", content=task.system or ""), Message(role="user", content=task.prompt))
     messages = (outcome and outcome.messages) or asked
     told = [_told(message, room) for message in messages if message.content or message.tool_calls]
     cut = f"… {room.cut:,} more characters in results[{short(repr(task.label))}]" if room.cut else ""
-    return {"text": text, "error": error, "messages": [one for one in told if one], "cut": cut}
+    return {"text": text, "error": error, "turns": turns, "messages": [one for one in told if one], "cut": cut}
 
 
 def json_size(value: object) -> int:
@@ -73,6 +74,19 @@ def json_size(value: object) -> int:
     """
     literal = repr(value)
     return len(literal.encode()) + literal.count('"')
+
+
+def _turn(turn: Turn) -> dict[str, str]:
+    """What it came to with all its tries; cached tokens are a part of the input's."""
+    sent = turn.started_at is not None
+    return {
+        "turn": f"{turn.number} ({turn.attempts} tries)" if turn.attempts > 1 else f"{turn.number}",
+        "in": tokens_words(turn.input_tokens, sent=sent, estimated=turn.estimated),
+        "cached": f"{turn.cache_read_tokens:,}" if turn.cache_read_tokens else "",
+        "out": tokens_words(turn.output_tokens, sent=sent, estimated=turn.estimated),
+        "cost": cost_words(turn.cost_usd, sent=sent, unpriced=False),
+        "time": "" if turn.duration_s is None else seconds_words(turn.duration_s),
+    }
 
 
 def _told(message: Message, room: "_Room") -> dict[str, Any]:

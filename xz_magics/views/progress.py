@@ -4,13 +4,15 @@ import math
 import shutil
 import sys
 import time
+from bisect import bisect_right
 from collections.abc import Callable, Mapping
+from itertools import accumulate
 
 from xz_magics.errors import XzMagicsError
 from xz_magics.outcomes import Outcomes, State
 from xz_magics.records import STATUSES
 from xz_magics.views.watched import Watched
-from xz_magics.views.wording import dollars_words, harmless, seconds_words
+from xz_magics.views.wording import dollars_words, harmless, seconds_words, tasks_words, tokens_words
 
 Finished = Callable[[], Mapping[str, str]]
 """Draws the results as a page shows them, text/plain and text/html: only where they are shown, for it takes time."""
@@ -32,7 +34,8 @@ def progress_line(outcomes: Outcomes) -> str:
     if nested:
         states = ", ".join(_states(outcomes.nested))
         parts.append(f"{nested:,} nested ({states})" if states else f"{nested:,} nested")
-    parts.append(f"{outcomes.tokens:,} tokens")
+    estimated = any(row.estimated for row in outcomes.rows.values())
+    parts.append(f"{tokens_words(outcomes.tokens, sent=True, estimated=estimated)} tokens")
     if outcomes.cost_usd:
         parts.append(dollars_words(outcomes.cost_usd))
     if outcomes.duration_s is not None:
@@ -47,6 +50,42 @@ def progress_line(outcomes: Outcomes) -> str:
 
 def _states(counts: Mapping[State, int]) -> list[str]:
     return [f"{counts[state]} {state.replace('_', ' ')}" for state in TOLD if counts[state]]
+
+
+def time_left_s(outcomes: Outcomes, now: float) -> float | None:
+    """How much longer the run may take. None: nobody can tell, or it does not go on.
+
+    Those that wait begin at the pace at which others have ended, and the last of them takes the mean time. One at work
+    takes as long as those did that took longer than it has so far; where there are none, and nobody waits, it may take
+    any time. Costs a look at every task.
+    """
+    rows, started_at = outcomes.written, outcomes.started_at
+    ended = sorted(row.outcome.duration_s or 0.0 for row in rows if row.outcome is not None)
+    if started_at is None or outcomes.duration_s is not None or not ended:
+        return None
+    rests = [0.0]
+    waiting, sums = outcomes.counts["waiting"], [0.0, *accumulate(ended)]
+    if waiting:
+        rests.append((now - started_at) / len(ended) * waiting + sums[-1] / len(ended))
+    for row in rows:
+        if row.state != "running":
+            continue
+        since_s = 0.0 if row.started_at is None else now - row.started_at
+        shorter = bisect_right(ended, since_s)
+        if shorter < len(ended):
+            rests.append((sums[-1] - sums[shorter]) / (len(ended) - shorter) - since_s)
+        elif not waiting:
+            return None
+    return round(max(rests), 1)
+
+
+def done_words(done: int, tasks: int, what: str = "done") -> str:
+    """Such as "1 of 3 tasks are done"."""
+    return f"{done:,} of {tasks_words(tasks)} {'is' if tasks == 1 else 'are'} {what}"
+
+
+def ended_words(ended: int, tasks: int) -> str:
+    return f"{ended:,} of {tasks_words(tasks)} {'has' if tasks == 1 else 'have'} ended"
 
 
 def error_words(error: XzMagicsError) -> str:

@@ -7,12 +7,15 @@ from collections.abc import Callable, Sequence
 from html import escape
 from itertools import accumulate
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from xz_magics.metrics import duration_bins, percentile, token_bins
+from xz_magics.metrics import duration_bins, token_bins
 from xz_magics.records import LimitUse, Outcome, Span, Status
+from xz_magics.records.scores import Scores
 from xz_magics.views import text
-from xz_magics.views.spans import KIND_WORDS, kind_seconds, most_words, requests_under_way, whole_time
+from xz_magics.views.scored import combined_words, score_cells, score_lines
+from xz_magics.views.spans import whole_time
+from xz_magics.views.telling import histograms_told, timeline_told
 from xz_magics.views.wording import (
     COLOURS,
     SIGNS,
@@ -23,7 +26,6 @@ from xz_magics.views.wording import (
     limit_words,
     nested_words,
     number_columns,
-    seconds_words,
     status_counts,
     status_word,
     status_words,
@@ -40,6 +42,7 @@ AT_MOST_ROWS = 200
 MOST_BYTES = 192_000
 """Of a whole page but the table's head and notes, so that a saved notebook stays small: rows give way to pictures."""
 MOST_BYTES_OF_A_TEXT = 2_000
+MOST_BYTES_OF_COMBINED = 12_000
 MOST_BYTES_OF_TEXTS = 22_000
 """Shared by the rows."""
 TALL_CHARACTERS, TALL_LINES = 500, 6
@@ -57,16 +60,24 @@ def page(
     uses: Sequence[LimitUse] = (),
     warnings: Sequence[str] = (),
     pauses: Sequence[Span] = (),
+    *,
+    scores: Scores = text.NO_SCORES,
+    combined: Any = None,
 ) -> str:
-    """Everything: summary, warnings, table, histograms, timeline, limits. `duration_s` is None while the run goes on.
+    """Everything: summary, scores, warnings, table, what the outputs were combined to, histograms, timeline, limits.
+
+    `duration_s` is None while the run goes on.
 
     `outcomes` hold nested subagents, too: each after its parent. They are counted, and have no row of their own.
     The classes keep MathJax from taking what stands between two dollar signs for a formula.
     """
     roots = [outcome for outcome in outcomes if outcome.written]
-    above = "".join([_summary(outcomes, duration_s), *map(_warning, warnings)])
-    below = "".join([_histograms(roots), _timeline(outcomes, pauses), *map(_limit, uses)])
-    table = _table(outcomes, MOST_BYTES - len(above.encode()) - len(below.encode())) if roots else ""
+    above = "".join(
+        [_summary(outcomes, duration_s), *map(_score, score_lines(roots, scores)), *map(_warning, warnings)]
+    )
+    shown = "" if combined is None else _combined(combined_words(combined))
+    below = "".join([shown, _histograms(roots), _timeline(outcomes, pauses), *map(_limit, uses)])
+    table = _table(outcomes, scores, MOST_BYTES - len(above.encode()) - len(below.encode())) if roots else ""
     return f'<div class="tex2jax_ignore mathjax_ignore" style="line-height:1.4">{above}{table}{below}</div>'
 
 
@@ -88,14 +99,25 @@ def _warning(warning: str) -> str:
     return f'<div style="margin:6px 0;{_bar_beside("incomplete")}">{_safe(warning)}</div>'
 
 
-def _table(outcomes: Sequence[Outcome], room: int) -> str:
+def _score(line: str) -> str:
+    return f'<div style="margin:2px 0">{_safe(line)}</div>'
+
+
+def _combined(words: str) -> str:
+    """Closed, so that it pushes nothing out of sight."""
+    shown = _beginning(words, MOST_BYTES_OF_COMBINED)
+    pre = f'<pre dir="auto" style="white-space:pre-wrap;max-height:24em;overflow:auto">{shown}</pre>'
+    return f"<details><summary>Combined: {len(words):,} characters</summary>{pre}</details>"
+
+
+def _table(outcomes: Sequence[Outcome], scores: Scores, room: int) -> str:
     """A row per task, as many as there is room for, in bytes. Models are told only where there are several."""
     found = families(outcomes)
     first = found[:AT_MOST_ROWS]
     models = len({family[0].model for family in found}) > 1
-    columns = number_columns(first, costs=True)
+    columns = [*score_cells([family[0] for family in first], scores), *number_columns(first, costs=True)]
     answer = f"{WORDS};min-width:14em"
-    heads = [("task", WORDS), ("status", WORDS), ("answer", answer), *((head, NUMBER) for head, _ in columns)]
+    heads = [("task", WORDS), ("status", WORDS), ("answer", answer), *((_safe(head), NUMBER) for head, _ in columns)]
     head = "".join(f'<th style="{style}">{word}</th>' for word, style in heads)
     room_of_a_text = min(MOST_BYTES_OF_A_TEXT, MOST_BYTES_OF_TEXTS // len(first))
     numbers = zip(*(cells for _, cells in columns), strict=True)
@@ -143,14 +165,13 @@ def _histograms(outcomes: Sequence[Outcome]) -> str:
         text.histogram_bars(duration_bins(outcomes), "Seconds per task"),
         text.histogram_bars(token_bins(outcomes), "Tokens per task"),
     ]
-    return _picture(lambda plots: plots.histograms(outcomes), _histograms_told(outcomes), "\n\n".join(bars))
+    return _picture(lambda plots: plots.histograms(outcomes), histograms_told(outcomes), "\n\n".join(bars))
 
 
 def _timeline(outcomes: Sequence[Outcome], pauses: Sequence[Span]) -> str:
-    time = whole_time(outcomes)
-    if time is None:
+    if whole_time(outcomes) is None:
         return ""
-    told = _timeline_told(outcomes, pauses, time[1] - time[0])
+    told = timeline_told(outcomes, pauses)
     return _picture(lambda plots: plots.timeline(outcomes, pauses), told, text.curve(outcomes))
 
 
@@ -168,31 +189,6 @@ def _picture(draw: Callable[[ModuleType], "Figure"], told: str, as_text: str) ->
         f'<img alt="{_safe(told)}" width="{picture.bbox.width:.0f}" style="max-width:100%;height:auto"'
         f' src="data:image/png;base64,{data}">'
     )
-
-
-def _histograms_told(outcomes: Sequence[Outcome]) -> str:
-    """The histograms in a sentence, for those who cannot see them."""
-    seconds = [outcome.duration_s for outcome in outcomes if outcome.duration_s is not None]
-    tokens = [outcome.total_tokens for outcome in outcomes if outcome.total_tokens is not None]
-    words = [f"Histograms of {tasks_words(len(outcomes))} by status."]
-    if seconds:
-        low, middle, high = (seconds_words(percentile(seconds, percent)) for percent in (0, 50, 100))
-        words.append(f"Durations from {low} to {high}, median {middle}.")
-    if tokens:
-        low, middle, high = (f"{percentile(tokens, percent):,.0f}" for percent in (0, 50, 100))
-        words.append(f"Tokens from {low} to {high}, median {middle}.")
-    return " ".join(words)
-
-
-def _timeline_told(outcomes: Sequence[Outcome], pauses: Sequence[Span], duration_s: float) -> str:
-    number = f"{len(outcomes):,} subagent{'' if len(outcomes) == 1 else 's'}"
-    most = max((count for _, count in requests_under_way(outcomes)), default=0)
-    seconds = [f"{KIND_WORDS[kind]} {seconds_words(time)}" for kind, time in kind_seconds(outcomes).items()]
-    words = [f"Timeline of {number} over {seconds_words(duration_s)}: {most_words(most)}."]
-    words.append(f"Time of all together: {', '.join(seconds)}.")
-    if pauses:
-        words.append(f"Rate limits paused the account {'once' if len(pauses) == 1 else f'{len(pauses):,} times'}.")
-    return " ".join(words)
 
 
 def _limit(use: LimitUse) -> str:

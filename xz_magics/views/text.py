@@ -5,9 +5,12 @@ import unicodedata
 from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
+from typing import Any
 
 from xz_magics.metrics import Bin, duration_bins, token_bins
 from xz_magics.records import LimitUse, Outcome, Status
+from xz_magics.records.scores import Scores
+from xz_magics.views.scored import combined_words, score_cells, score_lines
 from xz_magics.views.spans import most_by_column, most_words
 from xz_magics.views.wording import (
     SIGNS,
@@ -28,6 +31,8 @@ from xz_magics.views.wording import (
 AT_MOST_ROWS = 200
 LABEL_CELLS = 24
 ERROR_LINES = 3
+COMBINED_CHARACTERS = 2_000
+NO_SCORES: Scores = {}
 BAR_CELLS = 30
 HEIGHTS = " ▁▂▃▄▅▆▇█"
 EIGHTHS = ("", "▏", "▎", "▍", "▌", "▋", "▊", "▉")
@@ -38,16 +43,23 @@ def page(
     duration_s: float | None,
     uses: Sequence[LimitUse] = (),
     warnings: Sequence[str] = (),
+    *,
+    scores: Scores = NO_SCORES,
+    combined: Any = None,
 ) -> str:
-    """All: summary, warnings, table, histograms, requests at once, limits. `duration_s` is None while the run goes on.
+    """All: summary, scores, warnings, table, what the outputs were combined to, histograms, requests at once, limits.
+
+    `duration_s` is None while the run goes on.
 
     `outcomes` hold nested subagents, too: each after its parent. They are counted, and have no row of their own.
     """
-    parts = ["\n".join([summary_line(outcomes, duration_s), *(f"! {_one_line(warning)}" for warning in warnings)])]
     roots = [outcome for outcome in outcomes if outcome.written]
+    told = [*map(_one_line, score_lines(roots, scores)), *(f"! {_one_line(warning)}" for warning in warnings)]
+    parts = ["\n".join([summary_line(outcomes, duration_s), *told])]
     if roots:
         parts += [
-            table(outcomes),
+            table(outcomes, scores=scores),
+            "" if combined is None else _combined(combined_words(combined)),
             histogram_bars(duration_bins(roots), "Seconds per task"),
             histogram_bars(token_bins(roots), "Tokens per task"),
         ]
@@ -63,15 +75,16 @@ def summary_line(outcomes: Sequence[Outcome], duration_s: float | None) -> str:
     return " · ".join([tasks, *totals_words(outcomes, duration_s)])
 
 
-def table(outcomes: Sequence[Outcome], width: int = 100, rows: int = AT_MOST_ROWS) -> str:
+def table(outcomes: Sequence[Outcome], width: int = 100, rows: int = AT_MOST_ROWS, scores: Scores = NO_SCORES) -> str:
     """A line per task that fits a terminal of `width` columns, with the answer's beginning; an error may need more."""
     found = families(outcomes)
     shown = found[:rows]
     roots = [family[0] for family in shown]
+    numbers = [*score_cells(roots, scores), *number_columns(shown, costs=False)]
     columns = [
         _aligned(["task", *(_cut(_one_line(root.label), LABEL_CELLS) for root in roots)]),
         _aligned(["status", *(f"{SIGNS[root.status]} {status_words(root)}" for root in roots)]),
-        *(_aligned([head, *cells], right=True) for head, cells in number_columns(shown, costs=False)),
+        *(_aligned([_cut(_one_line(head), LABEL_CELLS), *cells], right=True) for head, cells in numbers),
     ]
     head, *starts = ("  ".join(row) for row in zip(*columns, strict=True))
     lines = [f"{head}  answer"]
@@ -117,6 +130,12 @@ def _row(start: str, outcome: Outcome, width: int) -> list[str]:
     if outcome.output or _cells(told) <= room:
         return [f"{start}  {_cut(told, room)}".rstrip()]
     return [start.rstrip(), *(f"    {line}" for line in _wrapped(told, width - 4, ERROR_LINES))]
+
+
+def _combined(words: str) -> str:
+    """Its beginning, and how long it is where that is not all."""
+    more = f" … of {len(words):,} characters: see .combined" if len(words) > COMBINED_CHARACTERS else ""
+    return f"Combined\n{harmless(words[:COMBINED_CHARACTERS])}{more}"
 
 
 def _wrapped(text: str, columns: int, most: int) -> list[str]:

@@ -30,7 +30,11 @@ BEAT_S = 0.1
 """As often as a run draws its view: so often its rest is told once it has ended."""
 LINE_AFTER_S = 1.0
 DEAF = "clicks here are served when the cell has ended; the kernel's interrupt button stops the run at once"
-UNSEEN = "The live view needs a page with widgets; when the run has ended, its result is in xz_magics.last."
+UNSEEN = (
+    "The live view of a run needs a page with widgets, and the run's own kernel: there the result is in xz_magics.last "
+    "when the run has ended. If this was saved before, and the kernel is gone, run the cell again."
+)
+"""What stands in a file that was saved meanwhile; the extension of the page looks for its beginning."""
 NOTHING = {"text/plain": ""}
 
 
@@ -67,25 +71,22 @@ class NotebookView:
     """
 
     def __init__(self, *, background: bool = False) -> None:
-        from IPython.display import display
-
         self._widget: Any = _widget_class()()
         _hear_at_once(self._widget.comm)
         self._widget.on_msg(lambda _widget, wish, _buffers: self._hear(wish))
-        self._background = background
         self._heard: deque[object] = deque()
         self._hellos = 0
         self._unheard_s = list(UNHEARD_S)
         self._next: asyncio.TimerHandle | None = None
         self._dashboard: Dashboard | None = None
-        self._handle: Any = display(self._widget, display_id=True)
+        self._output = _Output(self._widget, background=background)
         threading.Thread(target=_load_what_draws_the_end, daemon=True).start()
 
     def attach(self, watched: Watched) -> None:
         self._loop = asyncio.get_running_loop()
         self._attached_at = time.monotonic()
         self._run_id = watched.run_id
-        self._dashboard = Dashboard(watched, note=DEAF if _hears_late() and not self._background else "")
+        self._dashboard = Dashboard(watched, note=DEAF if _hears_late() and not self._output.background else "")
         self._obey(self._dashboard)
 
     def draw(self) -> None:
@@ -102,21 +103,19 @@ class NotebookView:
             self._next = self._loop.call_later(BEAT_S, self._draw_next)
 
     def end(self, finished: Finished | None) -> int | None:
-        """Returns the cell's number; in the background None, for what is shown in the cell by now is another thing."""
-        self._handle.update(dict(finished() if finished else NOTHING), raw=True)
+        shown_in = self._output.end(finished)
         if self._dashboard is not None:
             self._dashboard.note = f"for the whole result: %subagents show {self._run_id}"
             self.draw()
         closing = threading.Timer(CLOSED_AFTER_S, copy_context().run, [self._close_unless_reloaded])
         closing.daemon = True
         closing.start()
-        return None if self._background else current_cell()
+        return shown_in
 
     def fail(self, error: XzMagicsError) -> None:
-        """In the background nobody else shows the error."""
         if self._dashboard is not None:
             self._dashboard.fail(str(error))
-        self.end((lambda: _failed(error)) if self._background else None)
+        self.end(self._output.failure(error))
 
     def _hear(self, wish: object) -> None:
         """On whatever thread the kernel has for it."""
@@ -146,11 +145,8 @@ class LineView:
     """In a notebook that a program runs: one line that is there once, then the static form in its place."""
 
     def __init__(self, *, background: bool = False) -> None:
-        from IPython.display import display
-
-        self._background = background
         self._line = "starting"
-        self._handle: Any = display({"text/plain": self._line}, raw=True, display_id=True)
+        self._output = _Output({"text/plain": self._line}, background=background)
         self._drawn_at = 0.0
         self._watched: Watched | None = None
 
@@ -163,14 +159,35 @@ class LineView:
         line, self._drawn_at = progress_line(self._watched.outcomes), time.monotonic()
         if line != self._line:
             self._line = line
-            self._handle.update({"text/plain": line}, raw=True)
+            self._output.show({"text/plain": line})
 
     def end(self, finished: Finished | None) -> int | None:
-        self._handle.update(dict(finished() if finished else NOTHING), raw=True)
-        return None if self._background else current_cell()
+        return self._output.end(finished)
 
     def fail(self, error: XzMagicsError) -> None:
-        self.end((lambda: _failed(error)) if self._background else None)
+        self.end(self._output.failure(error))
+
+
+class _Output:
+    """What is displayed in the cell: first the live view, then what takes its place."""
+
+    def __init__(self, live: Any, *, background: bool) -> None:
+        from IPython.display import display
+
+        self.background = background
+        self._handle: Any = display(live, raw=isinstance(live, dict), display_id=True)
+
+    def show(self, bundle: Mapping[str, str]) -> None:
+        self._handle.update(dict(bundle), raw=True)
+
+    def end(self, finished: Finished | None) -> int | None:
+        """Returns the cell's number; in the background None, for what is shown in the cell by now is another thing."""
+        self.show(finished() if finished else NOTHING)
+        return None if self.background else current_cell()
+
+    def failure(self, error: XzMagicsError) -> Finished | None:
+        """In the background nobody else shows the error."""
+        return (lambda: _failed(error)) if self.background else None
 
 
 def _failed(error: XzMagicsError) -> Mapping[str, str]:

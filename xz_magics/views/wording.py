@@ -5,7 +5,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from xz_magics.records import STATUSES, LimitUse, Outcome, Status, known_sum
+from xz_magics.records import STATUSES, LimitUse, Outcome, Purpose, Status, known_sum
 
 SIGNS: Mapping[Status, str] = {
     "done": "✓",
@@ -33,6 +33,12 @@ LIMIT_NOUNS = {
     "max_total_tokens": "tokens",
     "max_total_time": "time",
     "max_total_cost": "cost",
+}
+
+NESTED_NOUNS: Mapping[Purpose, tuple[str, str]] = {
+    "task": ("nested subagent", "nested subagents"),
+    "judge": ("judge", "judges"),
+    "combine": ("summary", "summaries"),
 }
 
 Family = tuple[Outcome, ...]
@@ -69,13 +75,16 @@ def status_counts(outcomes: Sequence[Outcome]) -> dict[Status, int]:
 
 
 def families(outcomes: Sequence[Outcome]) -> list[Family]:
-    """One per task; left out are the subagents whose task has not ended. A parent stands before its children."""
+    """One per task, without its judges; left out are the subagents whose task has not ended.
+
+    A parent stands before its children.
+    """
     found: list[list[Outcome]] = []
     family_of: dict[str, list[Outcome]] = {}
     for outcome in outcomes:
         if outcome.written:
             found.append(family := [])
-        elif outcome.parent in family_of:
+        elif outcome.purpose == "task" and outcome.parent in family_of:
             family = family_of[outcome.parent]
         else:
             continue
@@ -85,12 +94,14 @@ def families(outcomes: Sequence[Outcome]) -> list[Family]:
 
 
 def nested_words(outcomes: Sequence[Outcome]) -> str:
-    """Such as "and 12 nested subagents (11 done, 1 failed): see .all_df"; empty where there are none."""
-    nested = [outcome for outcome in outcomes if not outcome.written]
-    if not nested:
-        return ""
-    counts = ", ".join(f"{count:,} {status_word(status)}" for status, count in status_counts(nested).items())
-    return f"and {len(nested):,} nested subagent{'' if len(nested) == 1 else 's'} ({counts}): see .all_df"
+    """Such as "and 12 nested subagents (11 done, 1 failed), 20 judges (20 done): see .all_df", or empty."""
+    others = [outcome for outcome in outcomes if not outcome.written]
+    kinds = []
+    for purpose, (one, many) in NESTED_NOUNS.items():
+        nested = [outcome for outcome in others if outcome.purpose == purpose]
+        counts = ", ".join(f"{count:,} {status_word(status)}" for status, count in status_counts(nested).items())
+        kinds += [f"{len(nested):,} {one if len(nested) == 1 else many} ({counts})"] if nested else []
+    return f"and {', '.join(kinds)}: see .all_df" if kinds else ""
 
 
 def number_columns(found: Sequence[Family], *, costs: bool) -> list[tuple[str, list[str]]]:

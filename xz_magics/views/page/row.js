@@ -81,7 +81,7 @@ class Detail {
     this.drawn = told;
     const parts = detailParts(told);
     keep(box, parts.length, makePart, (part, at) => {
-      const { kind, title, text, calls = [] } = parts[at];
+      const { kind, title, text, calls = [], turns = [] } = parts[at];
       set(part, { "data-kind": kind });
       setText(part.children[0], title);
       setText(part.children[1], text);
@@ -89,16 +89,18 @@ class Detail {
         setText(call.children[0], calls[place].name);
         setText(call.children[1], plain(calls[place].arguments));
       });
+      drawTurns(part.children[3], turns);
     });
     if (followed) box.scrollTop = box.scrollHeight;
   }
 }
 
 /** The answer and the error first, for these are looked for; then how it came to them. */
-function detailParts({ text, error, messages = [], cut }) {
+function detailParts({ text, error, turns = [], messages = [], cut }) {
   const parts = [];
   if (text) parts.push({ kind: "text", title: "answer", text });
   if (error) parts.push({ kind: "error", title: "error", text: error });
+  if (turns.length) parts.push({ kind: "turns", title: "tokens and cost", text: "", turns });
   const last = messages.at(-1);
   const isToldAbove = text && last?.role === "assistant" && last.content === text && !last.calls?.length;
   for (const { role, content, tool, calls, error: failed } of isToldAbove ? messages.slice(0, -1) : messages) {
@@ -126,7 +128,19 @@ function makeCell(name) {
 function makePart() {
   const part = make("div", "xz-part");
   part.append(make("div", "xz-title"), make("div", "xz-words", { dir: "auto" }), make("div", "xz-calls"));
+  part.append(make("div", "xz-spent"));
   return part;
+}
+
+/** A line per model call, below the names of what it tells. */
+function drawTurns(spent, turns) {
+  const names = Object.keys(turns[0] ?? {});
+  const lines = names.length ? [Object.fromEntries(names.map((name) => [name, name])), ...turns] : [];
+  set(spent, { role: lines.length ? "table" : null });
+  keep(spent, lines.length, () => make("div", "xz-line", { role: "row" }), (line, at) => {
+    const makeOne = () => make("span", "", { role: at ? "cell" : "columnheader" });
+    keep(line, names.length, makeOne, (cell, place) => setText(cell, lines[at][names[place]]));
+  });
 }
 
 function makeCall() {

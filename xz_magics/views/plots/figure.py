@@ -1,8 +1,10 @@
 """The paper that pictures are drawn on: its ink, its legend, and how it becomes a PNG."""
 
+import base64
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from html import escape
 from typing import Any
 
 from matplotlib import figure
@@ -30,11 +32,34 @@ EDGE = "#00000060"
 
 
 class Figure(figure.Figure):
-    """A figure that a notebook shows as a cell's value whether or not somebody has imported pyplot."""
+    """A figure that a notebook shows as a cell's value whether or not somebody has imported pyplot.
 
-    def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
+    `told` is what it shows in words.
+    """
+
+    told = ""
+
+    def img(self) -> str:
+        """As an HTML element of its own, with those words for who cannot see it."""
+        return self._element(_as_text(png(self)))
+
+    def _repr_mimebundle_(self, **_: object) -> tuple[dict[str, str], dict[str, dict[str, Any]]]:
+        """JupyterLab knows of no words beside an image/png, so it is given HTML, too."""
+        picture = _as_text(png(self))
+        size = dict(zip(("width", "height"), self._size(), strict=True))
+        bundle = {"text/plain": self.told or repr(self), "text/html": self._element(picture), "image/png": picture}
+        return bundle, {"image/png": size | {"alt": self.told}}
+
+    def _element(self, picture: str) -> str:
+        width, _ = self._size()
+        return (
+            f'<img alt="{escape(harmless(self.told))}" width="{width}" style="max-width:100%;height:auto"'
+            f' src="data:image/png;base64,{picture}">'
+        )
+
+    def _size(self) -> tuple[int, int]:
         width, height = self.get_size_inches()
-        return png(self), {"width": round(width * PAGE_DPI), "height": round(height * PAGE_DPI)}
+        return round(width * PAGE_DPI), round(height * PAGE_DPI)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +90,10 @@ def png(drawn: figure.Figure) -> bytes:
         with Image.open(fine) as image:
             image.quantize(PNG_COLOURS, method=Image.Quantize.FASTOCTREE).save(small, format="png", optimize=True)
         return small.getvalue()
+
+
+def _as_text(picture: bytes) -> str:
+    return base64.b64encode(picture).decode("ascii")
 
 
 def dress(axes: Axes) -> None:

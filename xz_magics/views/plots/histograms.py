@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
@@ -10,6 +11,7 @@ from xz_magics.errors import SpecError
 from xz_magics.metrics import histogram
 from xz_magics.records import STATUSES, Outcome, Status
 from xz_magics.views.plots.figure import INK, SANE_STEPS, Figure, Look, add_legend, dress, paper, shortened
+from xz_magics.views.telling import histograms_told
 from xz_magics.views.wording import COLOURS, status_word, tasks_words
 
 HEIGHT_INCHES = 2.6
@@ -23,18 +25,19 @@ STATUS_HATCHES: dict[Status, str] = {
     "skipped": "++",
 }
 GROUP_LOOKS = (
-    ("#0072B2", ""),
-    ("#E69F00", "///"),
-    ("#009E73", "..."),
-    ("#CC79A7", "\\\\\\"),
-    ("#56B4E9", "xxx"),
-    ("#D55E00", "---"),
-    ("#F0E442", "ooo"),
-    ("#0072B2", "|||"),
-    ("#E69F00", "++"),
-    ("#8C8C8C", "**"),
+    ("#4477AA", ""),
+    ("#DDCC77", "///"),
+    ("#AA3377", "..."),
+    ("#66CCEE", "\\\\\\"),
+    ("#EE6677", "xxx"),
+    ("#999933", "---"),
+    ("#7766CC", "ooo"),
+    ("#4477AA", "|||"),
+    ("#DDCC77", "++"),
+    ("#BBBBBB", "**"),
 )
-"""From the largest group on; the last one is that of all the others."""
+"""From the largest group on; the last one is that of all the others. None is the colour of a status. Most are of the
+palettes of Paul Tol for colour-blind eyes (sronpersonalpages.nl/~pault)."""
 NAME_CHARACTERS = 36
 
 Groups = dict[Look, list[Outcome]]
@@ -42,7 +45,7 @@ Groups = dict[Look, list[Outcome]]
 
 
 def histograms(outcomes: Sequence[Outcome], by: str = "status") -> Figure:
-    """Durations and tokens side by side; bars are stacked by "status" or by "model".
+    """Durations and tokens side by side; bars are stacked by "status", by "model" or by a variable of the matrix.
 
     Raises SpecError for any other `by`.
     """
@@ -55,17 +58,26 @@ def histograms(outcomes: Sequence[Outcome], by: str = "status") -> Figure:
     seen |= _draw(tokens, groups, [[one.total_tokens for one in members] for members in groups.values()], whole=True)
     shown = [look for look in groups if look in seen]
     add_legend(drawn, [look.patch() for look in shown], [look.name for look in shown])
+    drawn.told = histograms_told(outcomes, by)
     return drawn
 
 
 def _groups(outcomes: Sequence[Outcome], by: str) -> Groups:
-    match by:
-        case "status":
-            return _by_status(outcomes)
-        case "model":
-            return _ranked((one.model, one) for one in outcomes)
-        case _:
-            raise SpecError(f"outcomes cannot be told apart by {by!r}", 'take by="status" or by="model"')
+    if by == "status":
+        return _by_status(outcomes)
+    if by == "model":
+        return _ranked((one.model, one) for one in outcomes)
+    arms = [one.trial.arms if one.trial else {} for one in outcomes]
+    variables = dict.fromkeys(variable for of_one in arms for variable in of_one)
+    if by not in variables:
+        raise _no_such(by, ["status", "model", *variables])
+    return _ranked((str(of_one.get(by, f"no {by}")), one) for of_one, one in zip(arms, outcomes, strict=True))
+
+
+def _no_such(by: str, known: Sequence[str]) -> SpecError:
+    close = get_close_matches(by, known, n=1)
+    mend = f'did you mean by="{close[0]}"?' if close else f"there are: {', '.join(known)}"
+    return SpecError(f"outcomes cannot be told apart by {by!r}", mend)
 
 
 def _by_status(outcomes: Sequence[Outcome]) -> Groups:
@@ -80,11 +92,11 @@ def _by_status(outcomes: Sequence[Outcome]) -> Groups:
 
 
 def _ranked(named: Iterable[tuple[str, Outcome]]) -> Groups:
-    """The largest first; where there are more than looks, the smallest are one group together."""
+    """The largest first, equals as they come; where there are more than looks, the smallest are one group together."""
     found: defaultdict[str, list[Outcome]] = defaultdict(list)
     for name, outcome in named:
         found[name].append(outcome)
-    ranked = sorted(found.items(), key=lambda item: (-len(item[1]), item[0]))
+    ranked = sorted(found.items(), key=lambda item: -len(item[1]))
     if len(ranked) > len(GROUP_LOOKS):
         rest = ranked[len(GROUP_LOOKS) - 1 :]
         ranked[len(GROUP_LOOKS) - 1 :] = [(f"{len(rest)} others", [one for _, members in rest for one in members])]
@@ -121,7 +133,7 @@ def _dress(axes: Axes, title: str, unit: str, *, whole: bool) -> None:
     axes.set_ylabel("tasks", color=INK)
     axes.grid(axis="y", color=INK, alpha=0.25)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=whole, steps=SANE_STEPS))
-    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}" if whole else "{x:,g}"))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}" if whole else "{x:,.10g}"))
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=True, steps=SANE_STEPS))
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     axes.margins(x=0.02)

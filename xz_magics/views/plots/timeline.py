@@ -28,6 +28,7 @@ from xz_magics.views.plots.figure import (
     take_literally,
 )
 from xz_magics.views.spans import KIND_WORDS, LEAST_TIME_S, finite_spans, most_by_column, most_words, whole_time
+from xz_magics.views.telling import timeline_told
 from xz_magics.views.wording import COLOURS, SIGNS, status_word
 
 MOST_LABELLED = 32
@@ -104,12 +105,14 @@ def timeline(outcomes: Sequence[Outcome], pauses: Sequence[Span] = ()) -> Figure
     handles: list[Artist] = [look.patch() for look in looks]
     handles += [_signs(status, [(0, 0)], markersize=SIGN_POINTS) for status in statuses]
     add_legend(drawn, handles, [*(look.name for look in looks), *map(status_word, statuses)])
+    drawn.told = timeline_told(outcomes, pauses)
     return drawn
 
 
 def _empty() -> Figure:
     drawn = paper(1)
     drawn.text(0.5, 0.5, "nothing ran", ha="center", va="center", color=INK)
+    drawn.told = timeline_told([])
     return drawn
 
 
