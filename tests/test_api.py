@@ -22,7 +22,6 @@ from xz_magics.events import RequestSent, RunEnded, RunStarted, TaskEnded, TextR
 from xz_magics.options import cell_parser
 from xz_magics.providers.local import installed
 from xz_magics.records import Outcome, Quota, Usage
-from xz_magics.session import Session
 from xz_magics.tools.function import tool_of
 from xz_magics.tools.rights import Rights
 
@@ -37,17 +36,8 @@ scripts:
 
 
 @pytest.fixture(autouse=True)
-def session(monkeypatch, tmp_path):
-    """A session of the test's own, with its own configuration; `session.write` gives another one."""
-    for name in ("XZ_MAGICS_MODEL", "OPENAI_BASE_URL", "OPENAI_API_KEY", "ANTHROPIC_API_KEY"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("XZ_MAGICS_CONFIG", str(tmp_path / "config.yaml"))
+def scripts(session, tmp_path):
     (tmp_path / "config.yaml").write_text(SCRIPTS)
-    fresh = Session()
-    monkeypatch.setattr("xz_magics.session.session", fresh)
-    for part in ("api", "api.launching", "api.preparing", "api.granting"):
-        monkeypatch.setattr(f"xz_magics.{part}.session", fresh)
-    return fresh
 
 
 def configure(tmp_path, **subagent):
@@ -394,7 +384,7 @@ def test_a_view_that_cannot_tell_of_an_error_does_not_hide_it(monkeypatch, caplo
 def test_stop_while_the_end_is_drawn_is_heard(monkeypatch):
     monkeypatch.setattr(launching, "view_here", lambda: Watching(lambda: signal.raise_signal(signal.SIGINT)))
 
-    with pytest.raises(RunInterrupted, match="Stopped: 1 of 1 tasks are done"):
+    with pytest.raises(RunInterrupted, match="Stopped: 1 of 1 task is done"):
         run_sync(["a"], model="scripted:ten", show=True)
 
 
@@ -518,6 +508,7 @@ ERRORS = [
     errors.QuotaExceeded("what", "mend", "max_executions"),
     errors.ProviderError("what", "mend", "rate_limited", "all", 429, 1.5, True),
     errors.TasksFailed("what", "mend"),
+    errors.UnknownLabel("what", "mend"),
     NestingError("what", "mend"),
     errors.ConfirmationNeeded("what", "mend"),
     RunInterrupted("stopped"),

@@ -221,7 +221,7 @@ def test_a_lone_surrogate_becomes_a_replacement_character_and_the_rest_stays():
 def test_a_histogram_has_a_column_per_status_that_occurs_and_adds_up(rows):
     statuses = [status for _, status in rows]
 
-    frame = frames.histogram([value for value, _ in rows], statuses, whole=False)
+    frame = frames.duration_histogram([replace(DONE, duration_s=value, status=status) for value, status in rows])
 
     occurring = [status for status in STATUSES if status in statuses]
     assert list(frame) == ["left", "right", "total", *occurring]

@@ -222,7 +222,7 @@ def test_every_example_of_the_help_can_be_read():
 
     bodies = [text.partition("\n")[2].partition("handle.done")[0] for text in cells]
 
-    assert [len(parse(body.rstrip()).specs) for body in bodies] == [2, 2, 3]
+    assert [len(parse(body.rstrip()).specs) for body in bodies] == [2, 2, 3, 1]
     assert "quota" in parse(bodies[2].rstrip()).head
 
 

@@ -17,7 +17,7 @@ from xz_magics.providers.weights import fetch_weights
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(480)]
 
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
@@ -43,7 +43,7 @@ def _run(path):
     }
     with TemporaryDirectory() as folder:
         client = NotebookClient(
-            notebook, timeout=200, kernel_name="python3", allow_errors=True, store_widget_state=False
+            notebook, timeout=400, kernel_name="python3", allow_errors=True, store_widget_state=False
         )
         client.execute(cwd=folder, env=ours | {"XZ_MAGICS_CONFIG": os.devnull, "XZ_MAGICS_CACHE": str(cache_dir())})
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
@@ -108,6 +108,20 @@ def test_what_does_not_fit_into_the_first_notebooks_tight_limit_is_skipped(run):
     assert skipped[-1]
     (used,) = [float(line.split()[4]) for line in limits if "max_total_tokens" in line]
     assert 100 < used <= 500
+
+
+def test_the_third_notebook_compares_two_wordings_review_by_review(run):
+    shown = _shown(run(NOTEBOOKS[2]))
+
+    told, page = (_of(shown, "comparison = ")[form] for form in ("text/plain", "text/html"))
+    verdict = told.splitlines()[1]
+    assert "95 % interval" in verdict
+    assert "24 inputs" in verdict
+    assert "No significant difference" in verdict or "scores higher than" in verdict
+    assert "sd of repeats" in told
+    assert "data:image/png;base64," in page
+    assert "image/png" in _of(shown, "comparison.plot")
+    assert "accuracy " in _of(shown, "experiment.pivot")["text/html"]
 
 
 def _shown(cells):

@@ -128,6 +128,7 @@ def test_the_name_to_unbind_is_found_in_a_line_that_is_wrong(line, name):
     ("line", "message", "hint"),
     [
         ("--modle x", "unrecognized arguments: --modle x", "did you mean --model?"),
+        ("--temp 1", "unrecognized arguments: --temp 1", "did you mean --temperature?"),
         ("gpt --max-token=3", "unrecognized arguments: gpt --max-token=3", "did you mean --max-tokens?"),
         ("--zzzzz", "unrecognized arguments: --zzzzz", "see %%subagents --help"),
         ("--max-tokens many", "invalid int value: 'many'", "see %%subagents --help"),

@@ -245,8 +245,8 @@ def test_the_time_left_is_that_of_the_tasks_to_come_at_the_pace_so_far():
     then = stage.flush()["head"]["left_s"]
     later = stage.later(2).flush()["head"]["left_s"]
     stage.emit(*(TaskEnded(label=label, status="done") for label in "cde"))
-    last = stage.flush()["head"]["left_s"]
-    stage.emit(RunEnded(duration_s=6.0))
+    last = stage.later(1).flush()["head"]["left_s"]
+    stage.emit(RunEnded(duration_s=7.0))
 
     assert (before, then, later, last) == (None, 6.0, 9.0, 0.0)
     assert stage.flush()["head"]["left_s"] is None

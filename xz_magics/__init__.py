@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         RunStopped,
         SpecError,
         TasksFailed,
+        UnknownLabel,
         XzMagicsError,
     )
     from xz_magics.quotas import Tracker
@@ -60,6 +61,7 @@ __all__ = [
     "Tool",
     "ToolError",
     "Turn",
+    "UnknownLabel",
     "Usage",
     "XzMagicsError",
     "current",

@@ -7,6 +7,7 @@ XzMagicsError
 ├── ModelError           a model that cannot be opened: unknown, no key, extra missing, no price under a cost limit
 ├── QuotaExceeded        a reservation that can never fit
 ├── ProviderError        one attempt of a model call failed
+├── UnknownLabel         no task of a run is called so (a KeyError, too)
 ├── TasksFailed          asked for by raise_for_failures() and --check
 └── NestingError         this event loop cannot be entered a second time
 RunInterrupted           Stop was pressed: ends a cell (a KeyboardInterrupt, so that queued cells do not go on)
@@ -102,6 +103,10 @@ class ProviderError(XzMagicsError):
         self.status = status
         self.retry_after_s = retry_after_s
         self.should_retry = should_retry
+
+
+class UnknownLabel(XzMagicsError, KeyError):  # noqa: N818 - says what happened, not that it is an error
+    """No task of a run is called so."""
 
 
 class TasksFailed(XzMagicsError):  # noqa: N818 - says what happened, not that it is an error

@@ -3,7 +3,7 @@
 import argparse
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import pairwise
@@ -56,7 +56,7 @@ class Parser(argparse.ArgumentParser):
         known = [option for action in self._actions for option in action.option_strings]
         _, _, unknown = message.partition("unrecognized arguments: ")
         options = [word.split("=")[0] for word in unknown.split() if word.startswith("--")]
-        close = [match for option in options for match in get_close_matches(option, known, n=1)]
+        close = [meant for option in options for meant in _meant(option, known)]
         hint = f"did you mean {close[0]}?" if close else f"see {self.prog} --help"
         if unknown and not options:
             hint = "a value with a space in it needs quotes; names of tools stand without spaces: one,two"
@@ -207,6 +207,11 @@ def _parse(parser: Parser, line: str) -> argparse.Namespace:
     except ValueError as error:
         raise SpecError(f"{parser.prog}: {error} in: {line.strip()}", "close the quotation mark") from error
     return parser.parse_intermixed_args(words)  # an option may stand before a label
+
+
+def _meant(option: str, known: Sequence[str]) -> list[str]:
+    """What begins so comes before what looks alike: --temp is nearer to --tpm than to --temperature."""
+    return [*(name for name in known if name.startswith(option)), *get_close_matches(option, known, n=1)]
 
 
 def _names(text: str) -> list[str]:

@@ -15,6 +15,7 @@ from xz_magics.events import Observer
 from xz_magics.records import Outcome, Quota
 from xz_magics.results import Results
 from xz_magics.session import session
+from xz_magics.views.progress import done_words
 
 __all__ = ["interruption", "launch", "run", "run_arguments", "run_here", "run_sync"]
 
@@ -140,7 +141,7 @@ async def _put_into(ended: list[Results], running: Coroutine[Any, Any, Results])
 def interruption(results: Results) -> str:
     """What a person is told after Stop."""
     done = sum(outcome.success for outcome in results)
-    told = f"Stopped: {done} of {len(results)} tasks are done, and nothing goes on. What came is in xz_magics.last"
+    told = f"Stopped: {done_words(done, len(results))}, and nothing goes on. What came is in xz_magics.last"
     return f"{told}; to run all of it anew, run the cell again."
 
 

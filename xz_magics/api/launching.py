@@ -76,8 +76,10 @@ async def see_through(
         session.runs.drop(results)
         _tell_of(error, view)
         raise
-    except BaseException:
+    except BaseException as error:
         results.interrupted = engine.stopped or guard.stopped
+        if results.background and not isinstance(error, asyncio.CancelledError):
+            results.note(f"this run failed: {_first_words(error)}; .error of its handle and the log tell more")
         _ended(view, results)
         raise
     results.shown_in_cell = _ended(view, results, drawn)
@@ -156,6 +158,13 @@ def _ended(view: View, results: Results, drawn: Mapping[str, str] | None = None)
     except Exception:
         logger.exception("the live view of run %s could not end", results.run_id)
         return None
+
+
+def _first_words(error: BaseException) -> str:
+    """Those of the first fault of a group."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return f"{type(error).__name__}: {error}"
 
 
 def _tell_of(error: XzMagicsError, view: View) -> None:

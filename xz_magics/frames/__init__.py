@@ -16,8 +16,8 @@ from xz_magics.errors import XzMagicsError
 from xz_magics.frames.answers import answer_columns
 from xz_magics.frames.scores import score_columns
 from xz_magics.frames.trials import trial_columns
-from xz_magics.metrics import Bin, Metrics, duration_bins, histogram as bins_of, token_bins
-from xz_magics.records import STATUSES, LimitUse, Outcome, Status, known_sum
+from xz_magics.metrics import Bin, Metrics, duration_bins, token_bins
+from xz_magics.records import STATUSES, LimitUse, Outcome, known_sum
 
 DataFrame: TypeAlias = pd.DataFrame
 Series: TypeAlias = pd.Series
@@ -181,21 +181,16 @@ def messages_frame(outcomes: Sequence[Outcome]) -> DataFrame:
 
 
 def duration_histogram(outcomes: Sequence[Outcome]) -> DataFrame:
-    """Seconds; see `histogram`."""
+    """Seconds: `left`, `right`, `total` and a column per status that occurs; at most 30 bins.
+
+    Rows without a value stand in a last row whose edges are NaN, so the totals add up to the number of rows.
+    """
     return _bins_frame(duration_bins(outcomes))
 
 
 def token_histogram(outcomes: Sequence[Outcome]) -> DataFrame:
-    """Input and output tokens together, with whole edges; see `histogram`."""
+    """Input and output tokens together, in the same form, with whole edges."""
     return _bins_frame(token_bins(outcomes))
-
-
-def histogram(values: Sequence[float | None], statuses: Sequence[Status], *, whole: bool) -> DataFrame:
-    """`left`, `right`, `total` and a column per status that occurs; at most 30 bins.
-
-    Rows without a value stand in a last row with NaN edges, so that the totals add up to the number of rows.
-    """
-    return _bins_frame(bins_of(values, statuses, whole=whole))
 
 
 def summary(outcomes: Sequence[Outcome], duration_s: float | None) -> "Series[Any]":

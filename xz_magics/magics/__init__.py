@@ -108,11 +108,20 @@ class SubagentMagics(Magics):
         try:
             options = parse_cell_line(line)
         except SpecError:
-            self.shell.user_ns.pop(named_out(line), None)
+            self._unbind(named_out(line))
             raise
         if not options.help:
-            self.shell.user_ns.pop(options.out, None)
+            self._unbind(options.out)
         return options
+
+    def _unbind(self, name: str | None) -> None:
+        """A run in the background whose handle it was can be found again."""
+        value = self.shell.user_ns.pop(name, None)
+        if name is not None and value is not None:
+            from xz_magics.background import lost_words
+
+            if words := lost_words(name, value):
+                print(words, file=sys.stderr)  # noqa: T201 - a line above the cell's own output
 
     async def _run(self, options: CellOptions, cell: str, guard: Guard) -> "Results":
         from xz_magics.api.launching import see_through

@@ -87,9 +87,6 @@ class Outcomes:
         """The outcomes of the tasks as written, in their order."""
         return [row.outcome for row in self.written if row.outcome is not None]
 
-    def running(self) -> list[Row]:
-        return [row for row in tuple(self.rows.values()) if row.state == "running"]
-
     @property
     def ended(self) -> int:
         return sum(self.counts[status] for status in STATUSES)

@@ -4,13 +4,14 @@ from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any, overload
 
-from xz_magics.errors import TasksFailed
+from xz_magics.errors import TasksFailed, UnknownLabel
 from xz_magics.metrics import Metrics
 from xz_magics.outcomes import Outcomes, Progress, Row
 from xz_magics.quotas import Tracker
 from xz_magics.records import Outcome
 from xz_magics.results.experiments import Experiments
 from xz_magics.results.exports import Exports
+from xz_magics.views.progress import done_words, ended_words
 
 
 class Results(Experiments, Exports):
@@ -53,7 +54,7 @@ class Results(Experiments, Exports):
     def cancel(self, label: str | None = None) -> None:
         """Ends one task, or without a label the whole run; text that has come is kept. From whatever thread.
 
-        Raises KeyError for a label that no task of this run has.
+        Raises UnknownLabel, a KeyError, for a label that no task of this run has.
         """
         if label is None:
             self._stop()
@@ -66,7 +67,7 @@ class Results(Experiments, Exports):
     def warnings(self) -> tuple[str, ...]:
         """What a person should know of this run, each in one line."""
         faults, tasks = self.fold.tool_faults, len(self.fold.written)
-        ended = f"this run goes on: {self.fold.ended:,} of {tasks:,} tasks have ended, and stand in the tables"
+        ended = f"this run goes on: {ended_words(self.fold.ended, tasks)}; only those stand in the tables"
         return (
             *([ended] if self.running and self.duration_s is None and tasks else []),
             *self._warnings,
@@ -82,8 +83,8 @@ class Results(Experiments, Exports):
             named = ", ".join(f"{row.task.label} ({_trouble(row)})" for row in bad[:5])
             more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""
             raise TasksFailed(
-                f"{len(bad)} of {len(rows)} tasks are not done: {named}{more}",
-                "see results.df[['label', 'status', 'error']]",
+                f"{done_words(len(bad), len(rows), 'not done')}: {named}{more}",
+                "see .df[['label', 'status', 'error']] of the results; those of the last run are in xz_magics.last",
             )
         return self
 
@@ -94,7 +95,7 @@ class Results(Experiments, Exports):
     def __getitem__(self, label: str | int) -> Outcome | Progress:
         """By label, or by place in the order written among those that have ended.
 
-        A task that still waits or runs is given as Progress: so much as there is now. KeyError for an unknown label.
+        A task that still waits or runs is given as Progress: so much as there is now. UnknownLabel otherwise.
         """
         if isinstance(label, int):
             return self.outcomes[label]
@@ -140,11 +141,11 @@ class Results(Experiments, Exports):
     def _row(self, label: str) -> Row:
         rows = self.fold.rows
         if not rows and self.running:
-            raise KeyError(f"{label!r}: the run is about to begin; look again")
+            raise UnknownLabel(f"{label!r}: the run is about to begin", "look again")
         if label not in rows:
             close = get_close_matches(label, list(rows), n=1)
             mend = f"did you mean {close[0]}?" if close else f"there are: {', '.join(list(rows)[:10])}"
-            raise KeyError(f"no task is called {label!r}; {mend}")
+            raise UnknownLabel(f"no task is called {label!r}", mend)
         return rows[label]
 
 

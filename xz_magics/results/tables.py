@@ -1,7 +1,7 @@
 """A run as tables and pictures: which of its outcomes each of them speaks of."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from xz_magics.metrics import Metrics
 from xz_magics.outcomes import Outcomes
@@ -99,8 +99,8 @@ class Tables:
 
         return frames.token_histogram(self.outcomes)
 
-    def plot(self, by: Literal["status", "model"] = "status") -> "Figure":
-        """Both histograms side by side, their bars stacked by status or by model. Raises SpecError for another `by`."""
+    def plot(self, by: str = "status") -> "Figure":
+        """Both histograms side by side, their bars stacked by "status", "model" or a variable of the matrix."""
         from xz_magics.views import plots
 
         return plots.histograms(self.outcomes, by=by)

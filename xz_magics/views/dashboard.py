@@ -9,9 +9,10 @@ from itertools import islice
 from operator import attrgetter
 from typing import Any
 
-from xz_magics.outcomes import STATES, Outcomes, Row, State
+from xz_magics.outcomes import STATES, Row, State
 from xz_magics.records import LimitUse
 from xz_magics.views.detail import json_size, row_detail, row_line, short
+from xz_magics.views.progress import time_left_s
 from xz_magics.views.projection import Projection
 from xz_magics.views.watched import Watched
 from xz_magics.views.wording import (
@@ -33,6 +34,7 @@ FRAME_BYTES, ROW_BYTES = 120, 16
 ALONE_AFTER_S = 1.0
 """Head and bars go with the rows; where no row changes, they go alone, and no more often than this."""
 DETAIL_AFTER_S = 1.0
+ESTIMATE_AFTER_S = 1.0
 STOPPED = "stopped by you"
 """How the engine's reason begins where a person has pressed Stop."""
 
@@ -77,6 +79,8 @@ class Dashboard:
         self._head: Message = {}
         self._told_at = 0.0
         self._failure = ""
+        self._estimated_at = 0.0
+        self._ends_at: float | None = None
 
     @property
     def over(self) -> bool:
@@ -189,7 +193,7 @@ class Dashboard:
             "ended": outcomes.ended,
             "started_at": started_at,
             "ended_at": ended_at,
-            "left_s": _left_s(outcomes, now),
+            "left_s": self._left_s(now),
             "tokens": outcomes.tokens,
             "reserved": next((round(use.reserved) for use in uses if use.name == "max_total_tokens"), 0),
             "cost": self._projection.words(
@@ -198,6 +202,13 @@ class Dashboard:
             "requests": outcomes.requests,
             "resumes_at": resumes_at if resumes_at is not None and resumes_at > now else None,
         }
+
+    def _left_s(self, now: float) -> float | None:
+        """A look at every task, so it is taken seldom: the page counts on by itself."""
+        if now - self._estimated_at >= ESTIMATE_AFTER_S or self.over:
+            left_s = time_left_s(self._outcomes, now)
+            self._estimated_at, self._ends_at = now, None if left_s is None else now + left_s
+        return None if self._ends_at is None else round(max(0.0, self._ends_at - now), 1)
 
     def _news(self, room: int) -> list[Message]:
         """Of the rows in turn what became of them, then their texts, as much as there is room for."""
@@ -258,17 +269,6 @@ def _standing(line: Line) -> Message:
 def _speaking(line: Line) -> Message:
     text = row_line(line.row)
     return {} if text == line.told["text"] else {"text": text}
-
-
-def _left_s(outcomes: Outcomes, now: float) -> float | None:
-    """The tasks that have not ended, at the pace so far: the time since the start, shared among those that have ended.
-
-    Those that run on count by the time that they have taken already. None before the first end, and after the run.
-    """
-    if outcomes.started_at is None or outcomes.duration_s is not None or not outcomes.ended:
-        return None
-    left = len(outcomes.written) - outcomes.ended
-    return round((now - outcomes.started_at) / outcomes.ended * left, 1)
 
 
 def _run_limit(uses: Sequence[LimitUse], name: str) -> float | None:

@@ -1,6 +1,5 @@
 """Results as HTML that stays: no script, no style sheet, and a model's words only ever as escaped text."""
 
-import base64
 import logging
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
@@ -181,14 +180,11 @@ def _picture(draw: Callable[[ModuleType], "Figure"], told: str, as_text: str) ->
         from xz_magics.views import plots
 
         picture = draw(plots)
-        data = base64.b64encode(plots.png(picture)).decode("ascii")
+        picture.told = told
+        return picture.img()
     except Exception:
         logger.exception("A picture could not be drawn")
         return f"<pre>{_safe(as_text)}</pre>"
-    return (
-        f'<img alt="{_safe(told)}" width="{picture.bbox.width:.0f}" style="max-width:100%;height:auto"'
-        f' src="data:image/png;base64,{data}">'
-    )
 
 
 def _limit(use: LimitUse) -> str:
