@@ -1,6 +1,7 @@
 """A fan-out from what is written to the tables that come of it, on scripted models."""
 
 import io
+import json
 
 import pandas as pd
 import pytest
@@ -147,3 +148,14 @@ def test_every_planned_task_has_one_row(design, tasks):
 
     assert results.df["label"].tolist() == [task.label for task in planned]
     assert [outcome.trial for outcome in results] == [task.trial for task in planned]
+
+
+def test_json_tells_of_each_task_where_it_stands_and_what_it_scored():
+    results = run_sync({"review": "{{text}}"}, model="scripted:", foreach=REVIEWS, score="contains", tags=["try"])
+
+    (first, _) = json.loads(results.to_json())["results"]
+
+    assert first["trial"]["input"] == "review[p]"
+    assert first["trial"]["columns"]["when"] == "2024-01-01T00:00:00+01:00"
+    assert (first["scores"], first["tags"]) == ({"contains": False}, ["try"])
+    assert "value" not in first

@@ -53,7 +53,7 @@ class Exports(Tables):
         return _given(files.document(self._repr_html_(), f"subagents, run {self.run_id}"), path)
 
     def to_dict(self) -> dict[str, Any]:
-        return plain.run(self.outcomes, self.duration_s)
+        return plain.run(self.outcomes, self.duration_s, self.scores)
 
 
 def _given(text: str, path: files.FilePath | None, encoding: str = "utf-8") -> str | None:
