@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from xz_magics.stats import Arm, Compared, Pair
 from xz_magics.views import verdicts
-from xz_magics.views.static import FAINT, NO_BREAK, NUMBER, WORDS, _bar_beside, _isolated, _safe
-from xz_magics.views.text import _aligned
+from xz_magics.views.static import FAINT, NO_BREAK, NUMBER, WORDS, bar_beside, isolated, safe
+from xz_magics.views.text import aligned
 from xz_magics.views.wording import harmless
 
 logger = logging.getLogger("xz_magics")
@@ -33,10 +33,10 @@ def told(compared: Compared) -> str:
 
 def page(compared: Compared) -> str:
     """As HTML without script or style sheet. The classes keep MathJax from reading what stands between dollar signs."""
-    notes = "".join(f'<div style="opacity:.7">{_safe(_line(note))}</div>' for note in compared.notes)
+    notes = "".join(f'<div style="opacity:.7">{safe(_line(note))}</div>' for note in compared.notes)
     parts = [
-        f'<div style="margin:6px 0"><b>{_safe(verdicts.title(compared))}</b></div>',
-        f'<div style="margin:6px 0;{_bar_beside("done")}">{_safe(verdicts.of_all(compared))}</div>',
+        f'<div style="margin:6px 0"><b>{safe(verdicts.title(compared))}</b></div>',
+        f'<div style="margin:6px 0;{bar_beside("done")}">{safe(verdicts.of_all(compared))}</div>',
         _html_table(compared.variable, _arm_names(compared.arms), _arm_columns(compared), ".arms"),
         _html_table("pair", _pair_names(compared.pairs), _pair_columns(compared.pairs), ".pairs"),
         notes,
@@ -102,8 +102,8 @@ def _text_table(head: str, names: Sequence[str], columns: Sequence[Column], whol
     shown = names[:MOST_ROWS]
     if not shown:
         return ""
-    cells = [_aligned([head, *shown])]
-    cells += [_aligned([other, *column[:MOST_ROWS]], right=other not in PROSE) for other, column in columns]
+    cells = [aligned([head, *shown])]
+    cells += [aligned([other, *column[:MOST_ROWS]], right=other not in PROSE) for other, column in columns]
     lines = ["  ".join(row).rstrip() for row in zip(*cells, strict=True)]
     return "\n".join([*lines, *_more(names, whole)])
 
@@ -114,7 +114,7 @@ def _html_table(head: str, names: Sequence[str], columns: Sequence[Column], whol
         return ""
     styles = [WORDS, *(WORDS if other in PROSE else NUMBER for other, _ in columns)]
     heads = "".join(
-        f'<th style="{style}">{_safe(word)}</th>'
+        f'<th style="{style}">{safe(word)}</th>'
         for style, word in zip(styles, [head, *(h for h, _ in columns)], strict=True)
     )
     rows = zip(shown, *(column[:MOST_ROWS] for _, column in columns), strict=True)
@@ -129,18 +129,16 @@ def _html_table(head: str, names: Sequence[str], columns: Sequence[Column], whol
 
 def _html_cells(row: Sequence[str], styles: Sequence[str]) -> str:
     name, *cells = row
-    shown = [
-        _isolated(cell) if style == WORDS else _number(cell) for cell, style in zip(cells, styles[1:], strict=True)
-    ]
+    shown = [isolated(cell) if style == WORDS else _number(cell) for cell, style in zip(cells, styles[1:], strict=True)]
     return "".join(
         f'<td style="{style}">{cell}</td>'
-        for style, cell in zip(styles, [f"<b>{_isolated(name)}</b>", *shown], strict=True)
+        for style, cell in zip(styles, [f"<b>{isolated(name)}</b>", *shown], strict=True)
     )
 
 
 def _number(words: str) -> str:
     """An interval stands below its mean."""
-    number, _, interval = _safe(words).replace(" ", NO_BREAK).partition(f"{NO_BREAK}(")
+    number, _, interval = safe(words).replace(" ", NO_BREAK).partition(f"{NO_BREAK}(")
     return f'{number}<br><small style="opacity:.7">({interval}</small>' if interval else number
 
 

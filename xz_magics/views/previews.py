@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from textwrap import indent
 
+from xz_magics.views.static import safe
 from xz_magics.views.wording import harmless
 
 MOST_CHARACTERS = 1_500
@@ -43,25 +43,25 @@ def page(facts: Sequence[str], previews: Sequence[Preview], more: int) -> str:
         '<table cellpadding="5" style="width:100%;margin:8px 0;border-collapse:collapse;table-layout:auto">'
         f"<thead><tr>{head}</tr></thead><tbody>{''.join(map(_row, previews))}</tbody></table>"
     )
-    lines = [f'<div style="margin:2px 0">{_safe(fact)}</div>' for fact in others]
-    below = "".join(f'<div style="opacity:.7">{_safe(line)}</div>' for line in _more(more))
+    lines = [f'<div style="margin:2px 0">{safe(fact)}</div>' for fact in others]
+    below = "".join(f'<div style="opacity:.7">{safe(line)}</div>' for line in _more(more))
     return (
         '<div class="tex2jax_ignore mathjax_ignore" style="line-height:1.4">'
-        f'<div style="margin:6px 0"><b>{_safe(first)}</b></div>{"".join(lines)}{table if previews else ""}{below}</div>'
+        f'<div style="margin:6px 0"><b>{safe(first)}</b></div>{"".join(lines)}{table if previews else ""}{below}</div>'
     )
 
 
 def _row(one: Preview) -> str:
     prompts = [
-        f'<div style="opacity:.7">{_safe(name)}</div>'
+        f'<div style="opacity:.7">{safe(name)}</div>'
         f'<div dir="auto" style="white-space:pre-wrap;overflow-wrap:anywhere;max-height:12em;overflow:auto">'
-        f"{_safe(_beginning(prompt))}</div>"
+        f"{safe(_beginning(prompt))}</div>"
         for name, prompt in one.prompts
     ]
-    model = f'<br><small style="opacity:.7;white-space:nowrap"><bdi>{_safe(one.model)}</bdi></small>'
-    most = "<br>".join(map(_safe, (one.calls, one.tokens, one.cost)))
+    model = f'<br><small style="opacity:.7;white-space:nowrap"><bdi>{safe(one.model)}</bdi></small>'
+    most = "<br>".join(map(safe, (one.calls, one.tokens, one.cost)))
     return (
-        f'<tr style="border-top:1px solid {FAINT}"><td style="{CELL}"><b><bdi>{_safe(one.label)}</bdi></b>{model}</td>'
+        f'<tr style="border-top:1px solid {FAINT}"><td style="{CELL}"><b><bdi>{safe(one.label)}</bdi></b>{model}</td>'
         f'<td style="{CELL};width:100%">{"".join(prompts)}</td><td style="{NUMBER}">{most}</td></tr>'
     )
 
@@ -74,7 +74,3 @@ def _beginning(prompt: str) -> str:
 
 def _more(more: int) -> list[str]:
     return [f"… and {more:,} more in .df"] if more else []
-
-
-def _safe(words: str) -> str:
-    return escape(harmless(words))

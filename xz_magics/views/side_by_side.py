@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from xz_magics.records import Outcome
-from xz_magics.views.static import FAINT, WORDS, _beginning, _isolated, _safe
+from xz_magics.views.static import FAINT, WORDS, beginning, isolated, safe
 from xz_magics.views.verdicts import name_words, score_words
 from xz_magics.views.wording import SIGNS, status_words
 
@@ -26,7 +26,7 @@ def page(table: "DataFrame", below: Below) -> str:
     room = min(MOST_BYTES_OF_A_TEXT, MOST_BYTES_OF_TEXTS // max(1, shown.size))
     keys = [name for name in shown.index.names if name is not None]
     arms = [str(arm) for arm in shown.columns]
-    heads = "".join(f'<th style="{WORDS}">{_isolated(name_words(str(word)))}</th>' for word in [*keys, *arms])
+    heads = "".join(f'<th style="{WORDS}">{isolated(name_words(str(word)))}</th>' for word in [*keys, *arms])
     rows = "".join(
         f'<tr style="border-top:1px solid {FAINT}">{_keys(key)}'
         + "".join(_cell(value, below.get((key, arm), ""), room) for value, arm in zip(values, arms, strict=True))
@@ -56,12 +56,12 @@ def below_words(outcome: Outcome, scores: Mapping[str, float | bool | None]) -> 
 
 def _keys(key: Any) -> str:
     parts = key if isinstance(key, tuple) else (key,)
-    return "".join(f'<td style="{WORDS}"><b>{_isolated(name_words(str(part)))}</b></td>' for part in parts)
+    return "".join(f'<td style="{WORDS}"><b>{isolated(name_words(str(part)))}</b></td>' for part in parts)
 
 
 def _cell(value: Any, below: str, room: int) -> str:
-    under = f'<div style="opacity:.7"><small>{_safe(below)}</small></div>' if below else ""
-    answer = f'<div dir="auto" style="{TALL}">{_beginning(str(value), room)}</div>'
+    under = f'<div style="opacity:.7"><small>{safe(below)}</small></div>' if below else ""
+    answer = f'<div dir="auto" style="{TALL}">{beginning(str(value), room)}</div>'
     return f'<td style="{WORDS};min-width:10em">{answer}{under}</td>'
 
 

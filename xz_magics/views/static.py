@@ -89,22 +89,22 @@ def _summary(outcomes: Sequence[Outcome], duration_s: float | None) -> str:
     tasks = tasks_words(len(roots)) if roots else "no tasks"
     shares = [f'<span style="flex:{count};background:{COLOURS[status]}"></span>' for status, count in counts.items()]
     return (
-        f'<div style="margin:6px 0"><b>{tasks}</b> {" ".join(badges)} {" · ".join(map(_safe, facts))}</div>'
+        f'<div style="margin:6px 0"><b>{tasks}</b> {" ".join(badges)} {" · ".join(map(safe, facts))}</div>'
         f'<div style="display:flex;height:4px;border-radius:2px;overflow:hidden">{"".join(shares)}</div>'
     )
 
 
 def _warning(warning: str) -> str:
-    return f'<div style="margin:6px 0;{_bar_beside("incomplete")}">{_safe(warning)}</div>'
+    return f'<div style="margin:6px 0;{bar_beside("incomplete")}">{safe(warning)}</div>'
 
 
 def _score(line: str) -> str:
-    return f'<div style="margin:2px 0">{_safe(line)}</div>'
+    return f'<div style="margin:2px 0">{safe(line)}</div>'
 
 
 def _combined(words: str) -> str:
     """Closed, so that it pushes nothing out of sight."""
-    shown = _beginning(words, MOST_BYTES_OF_COMBINED)
+    shown = beginning(words, MOST_BYTES_OF_COMBINED)
     pre = f'<pre dir="auto" style="white-space:pre-wrap;max-height:24em;overflow:auto">{shown}</pre>'
     return f"<details><summary>Combined: {len(words):,} characters</summary>{pre}</details>"
 
@@ -116,7 +116,7 @@ def _table(outcomes: Sequence[Outcome], scores: Scores, room: int) -> str:
     models = len({family[0].model for family in found}) > 1
     columns = [*score_cells([family[0] for family in first], scores), *number_columns(first, costs=True)]
     answer = f"{WORDS};min-width:14em"
-    heads = [("task", WORDS), ("status", WORDS), ("answer", answer), *((_safe(head), NUMBER) for head, _ in columns)]
+    heads = [("task", WORDS), ("status", WORDS), ("answer", answer), *((safe(head), NUMBER) for head, _ in columns)]
     head = "".join(f'<th style="{style}">{word}</th>' for word, style in heads)
     room_of_a_text = min(MOST_BYTES_OF_A_TEXT, MOST_BYTES_OF_TEXTS // len(first))
     numbers = zip(*(cells for _, cells in columns), strict=True)
@@ -133,9 +133,9 @@ def _table(outcomes: Sequence[Outcome], scores: Scores, room: int) -> str:
 
 
 def _row(outcome: Outcome, room: int, numbers: Sequence[str], *, models: bool) -> str:
-    model = f'<br><small style="opacity:.7;white-space:nowrap">{_isolated(outcome.model)}</small>' if models else ""
+    model = f'<br><small style="opacity:.7;white-space:nowrap">{isolated(outcome.model)}</small>' if models else ""
     return (
-        f'<tr style="border-top:1px solid {FAINT}"><td style="{WORDS}"><b>{_isolated(outcome.label)}</b>{model}</td>'
+        f'<tr style="border-top:1px solid {FAINT}"><td style="{WORDS}"><b>{isolated(outcome.label)}</b>{model}</td>'
         f'<td style="{WORDS}">{_badge(outcome.status, status_words(outcome))}</td>'
         f'<td style="{WORDS};white-space:pre-wrap;overflow-wrap:anywhere">{_answer(outcome, room)}</td>'
         + "".join(f'<td style="{NUMBER}">{escape(number).replace(" ", NO_BREAK)}</td>' for number in numbers)
@@ -147,13 +147,13 @@ def _answer(outcome: Outcome, room: int) -> str:
     """The answer's beginning, which scrolls where it is long, and the error with its mend: so many bytes together."""
     shown = ""
     if outcome.error:
-        error = _beginning(outcome.error, room // 2 if outcome.output else room)
+        error = beginning(outcome.error, room // 2 if outcome.output else room)
         room -= len(error.encode())
-        shown = f'<div dir="auto" style="{_bar_beside(outcome.status)}">{error}</div>'
+        shown = f'<div dir="auto" style="{bar_beside(outcome.status)}">{error}</div>'
     if outcome.output:
         tall = len(outcome.output) > TALL_CHARACTERS or outcome.output.count("\n") > TALL_LINES
         style = ' style="max-height:8.4em;overflow:auto"' if tall else ""
-        shown = f'<div dir="auto"{style}>{_beginning(outcome.output, room)}</div>{shown}'
+        shown = f'<div dir="auto"{style}>{beginning(outcome.output, room)}</div>{shown}'
     return shown
 
 
@@ -184,7 +184,7 @@ def _picture(draw: Callable[[ModuleType], "Figure"], told: str, as_text: str) ->
         return picture.img()
     except Exception:
         logger.exception("A picture could not be drawn")
-        return f"<pre>{_safe(as_text)}</pre>"
+        return f"<pre>{safe(as_text)}</pre>"
 
 
 def _limit(use: LimitUse) -> str:
@@ -200,9 +200,9 @@ def _limit(use: LimitUse) -> str:
     track = f"background:{FAINT}" if bar else ""
     return (
         '<div style="display:flex;align-items:center;margin:2px 0">'
-        f'<span style="flex:0 0 11em">{_safe(limit_name(use))}</span>'
+        f'<span style="flex:0 0 11em">{safe(limit_name(use))}</span>'
         f'<span style="flex:0 0 14em;display:flex;height:8px;border-radius:4px;overflow:hidden;{track}">{bar}</span>'
-        f'<span style="margin-left:12px">{_safe(limit_words(use))}</span></div>'
+        f'<span style="margin-left:12px">{safe(limit_words(use))}</span></div>'
     )
 
 
@@ -212,21 +212,21 @@ def _badge(status: Status, words: str) -> str:
     return f'<span style="{style}">{SIGNS[status]} {escape(words)}</span>'
 
 
-def _bar_beside(status: Status) -> str:
+def bar_beside(status: Status) -> str:
     return f"padding-left:8px;border-left:3px solid {COLOURS[status]}"
 
 
-def _isolated(words: str) -> str:
-    return f"<bdi>{_safe(words)}</bdi>"
+def isolated(words: str) -> str:
+    return f"<bdi>{safe(words)}</bdi>"
 
 
-def _beginning(words: str, room: int) -> str:
+def beginning(words: str, room: int) -> str:
     """As much of a text as takes so many bytes of the page, and how long it is where that is not all."""
-    ends = list(accumulate(len(_safe(char).encode()) for char in words[: room + 1]))
+    ends = list(accumulate(len(safe(char).encode()) for char in words[: room + 1]))
     kept = bisect_right(ends, room)
     more = "" if kept == len(words) else f"<i> … of {len(words):,} characters</i>"
-    return _safe(words[:kept]) + more
+    return safe(words[:kept]) + more
 
 
-def _safe(words: str) -> str:
+def safe(words: str) -> str:
     return escape(harmless(words))

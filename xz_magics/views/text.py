@@ -82,9 +82,9 @@ def table(outcomes: Sequence[Outcome], width: int = 100, rows: int = AT_MOST_ROW
     roots = [family[0] for family in shown]
     numbers = [*score_cells(roots, scores), *number_columns(shown, costs=False)]
     columns = [
-        _aligned(["task", *(_cut(_one_line(root.label), LABEL_CELLS) for root in roots)]),
-        _aligned(["status", *(f"{SIGNS[root.status]} {status_words(root)}" for root in roots)]),
-        *(_aligned([_cut(_one_line(head), LABEL_CELLS), *cells], right=True) for head, cells in numbers),
+        aligned(["task", *(_cut(_one_line(root.label), LABEL_CELLS) for root in roots)]),
+        aligned(["status", *(f"{SIGNS[root.status]} {status_words(root)}" for root in roots)]),
+        *(aligned([_cut(_one_line(head), LABEL_CELLS), *cells], right=True) for head, cells in numbers),
     ]
     head, *starts = ("  ".join(row) for row in zip(*columns, strict=True))
     lines = [f"{head}  answer"]
@@ -101,7 +101,7 @@ def histogram_bars(bins: Sequence[Bin[Status]], title: str) -> str:
     most = max((one.total for one in bins), default=0)
     lines = [
         f"{edges}  {_bar(one.total / most)}  {_count(one)}"
-        for edges, one in zip(_aligned(_edges(bins), right=True), bins, strict=True)
+        for edges, one in zip(aligned(_edges(bins), right=True), bins, strict=True)
     ]
     return "\n".join([title, *lines])
 
@@ -118,8 +118,8 @@ def curve(outcomes: Sequence[Outcome]) -> str:
 
 def quota_bars(uses: Sequence[LimitUse]) -> str:
     """A line per limit of each level; where there is no limit, there is no bar."""
-    names = _aligned([limit_name(use) for use in uses])
-    bars = _aligned([_quota_bar(use) for use in uses])
+    names = aligned([limit_name(use) for use in uses])
+    bars = aligned([_quota_bar(use) for use in uses])
     return "\n".join(f"{name}  {bar}  {limit_words(use)}" for name, bar, use in zip(names, bars, uses, strict=True))
 
 
@@ -154,7 +154,7 @@ def _one_line(text: str) -> str:
     return harmless(" ".join(text[:1_000].split()))
 
 
-def _aligned(texts: Sequence[str], *, right: bool = False) -> list[str]:
+def aligned(texts: Sequence[str], *, right: bool = False) -> list[str]:
     """The texts, padded to the terminal columns of the widest."""
     widest = max(map(_cells, texts), default=0)
     pads = [" " * (widest - _cells(text)) for text in texts]
@@ -187,8 +187,8 @@ def _edges(bins: Sequence[Bin[Status]]) -> list[str]:
     pairs = [(one.left, one.right) for one in bins if one.left is not None and one.right is not None]
     whole = all(float(edge).is_integer() for pair in pairs for edge in pair)
     decimals = 0 if whole else max(0, 1 - math.floor(math.log10(min(right - left for left, right in pairs))))
-    left = _aligned([f"{left:,.{decimals}f}" for left, _ in pairs], right=True)
-    right = _aligned([f"{right:,.{decimals}f}" for _, right in pairs], right=True)
+    left = aligned([f"{left:,.{decimals}f}" for left, _ in pairs], right=True)
+    right = aligned([f"{right:,.{decimals}f}" for _, right in pairs], right=True)
     known = [f"{low} – {high}" for low, high in zip(left, right, strict=True)]
     return known if len(known) == len(bins) else [*known, "unknown"]
 
