@@ -209,10 +209,10 @@ def test_a_long_answer_is_shown_in_part_and_says_so():
 
 @given(st.text("a&<é👩\x00\u202e", max_size=300), st.integers(min_value=0, max_value=200))
 def test_a_text_is_cut_to_its_bytes_between_characters(words, room):
-    shown, _, rest = static._beginning(words, room).partition("<i>")
+    shown, _, rest = static.beginning(words, room).partition("<i>")
 
     assert len(shown.encode()) <= room
-    assert bool(rest) == (len(static._safe(words).encode()) > room)
+    assert bool(rest) == (len(static.safe(words).encode()) > room)
     assert harmless(words).startswith(Page(shown).text)
 
 
