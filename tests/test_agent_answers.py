@@ -1,9 +1,11 @@
 """A subagent whose answer has a schema: its value, the one time that it is asked again, and what is kept and charged."""
 
+import asyncio
 import json
+import threading
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, field_validator
 from strategies import Ran, answering, task
 
 from xz_magics.agent import WITHOUT_SUMMARY
@@ -213,3 +215,26 @@ async def test_a_models_value_is_its_json():
     outcome = await ran_with('{"score": 3}', schema=model_schema(Score))
 
     assert outcome.value == {"score": 3, "note": "none"}
+
+
+async def test_a_stop_does_not_wait_for_a_model_that_takes_its_time():
+    looking, go_on = threading.Event(), threading.Event()
+
+    class Slow(BaseModel):
+        score: int
+
+        @field_validator("score")
+        @classmethod
+        def look(cls, value):
+            looking.set()
+            go_on.wait(30)
+            return value
+
+    ran = Ran([task(schema=model_schema(Slow))], {"scripted:": answering('{"score": 3}')}).start()
+    assert await asyncio.to_thread(looking.wait, 10)
+
+    ran.engine.stop()
+    (outcome,) = await asyncio.wait_for(ran.ended(), 5)
+    go_on.set()
+
+    assert (outcome.status, outcome.output) == ("cancelled", '{"score": 3}')

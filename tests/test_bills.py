@@ -199,6 +199,11 @@ def test_a_limit_lets_tasks_start_surely_perhaps_or_never():
     assert standings(three, limit("max_total_tokens", small.tokens + large.tokens)) == ["sure", "sure", "perhaps"]
     assert standings(three, limit("max_total_cost", float(small.cost_usd) * 2)) == ["sure", "never", "perhaps"]
     assert standings(three, limit("max_total_time", 9)) == ["perhaps"] * 3
+    assert standings([small] * 3, limit("max_total_tokens", 3 * small.tokens), tries=3) == [
+        "sure",
+        "perhaps",
+        "perhaps",
+    ]
 
 
 @given(ones=st.lists(tasks(), min_size=1, max_size=4), most=st.integers(0, 3_000))

@@ -32,6 +32,11 @@ class Ended:
     tokens: int = 10
     duration_s: float = 1.0
     ended: bool = True
+    written: str = "review"
+    unit: str = ""
+    row: bool = True
+    scored: bool = True
+    error: str = "network"
 
 
 def results_of(rows, names=("accuracy",), going=False):
@@ -42,7 +47,12 @@ def results_of(rows, names=("accuracy",), going=False):
 
     for index, row in enumerate(rows):
         trial = Trial(
-            input=f"review[{row.input}]", arms=row.arms, row=row.input, columns={"kind": "short"}, repeat=row.repeat
+            input=f"{row.written}[{row.input}]",
+            arms=row.arms,
+            row=row.input if row.row else None,
+            columns={"kind": "short <i>"} if row.row else {},
+            repeat=row.repeat,
+            unit=row.unit,
         )
         emit(TaskPlanned(task=task(f"t{index}", index=index, trial=trial)))
         if not row.ended:
@@ -58,7 +68,7 @@ def results_of(rows, names=("accuracy",), going=False):
             cost_usd=row.cost_usd,
         )
         emit(TurnEnded(label=f"t{index}", turn=turn))
-        error = None if row.status == "done" else "network"
+        error = None if row.status == "done" else row.error
         output = row.output if row.status in {"done", "incomplete"} else None
         ended = TaskEnded(
             label=f"t{index}",
@@ -69,7 +79,8 @@ def results_of(rows, names=("accuracy",), going=False):
             duration_s=row.duration_s,
         )
         emit(ended)
-        scores[f"t{index}"] = dict.fromkeys(names, row.score if row.status == "done" else None)
+        if row.scored:
+            scores[f"t{index}"] = dict.fromkeys(names, row.score if row.status == "done" else None)
     if not going:
         emit(RunEnded(duration_s=1.0))
     results = Results(outcomes, run_id="r", tracker=Tracker(), metrics=Metrics(), stop=print, cancel=print)
@@ -193,6 +204,81 @@ def test_other_variables_are_averaged_within_an_input_and_compared_only_where_bo
     assert any("then over heat" in warning or "mean over heat" in warning for warning in comparison.warnings)
 
 
+def chained(*scored, rows=4, row=True):
+    """Three tasks for each row or, without rows, for each chain; only those whose names are given have a score."""
+    generator = random.Random(3)
+    return [
+        Ended(
+            input=number,
+            written=written,
+            unit=f"row {number}" if row else f"draft {number}",
+            row=row,
+            arms={"wording": arm},
+            score=more + generator.gauss(0, 0.1),
+            scored=written in scored,
+        )
+        for number in range(rows)
+        for written in ("draft", "critique", "final")
+        for arm, more in (("plain", 0.0), ("strict", 2.0))
+    ]
+
+
+def test_the_tasks_of_a_chain_are_one_observation():
+    comparison = results_of(chained("draft", "critique", "final")).compare_by("wording")
+
+    assert comparison.verdict.startswith("Too few to compare: 4 inputs")
+    assert list(comparison.arms["inputs"]) == [4, 4]
+    assert list(comparison.arms["answers"]) == [12, 12]
+    assert comparison.arms["within_sd"].isna().all()
+
+
+def test_of_a_chain_only_tasks_that_both_arms_have_are_compared():
+    rows = chained("draft", "critique", "final", rows=8)
+    for row in rows:
+        row.score += 100 * (row.written == "final")
+    rows = [row for row in rows if (row.written, row.arms["wording"]) != ("final", "plain")]
+
+    pairs = results_of(rows).compare_by("wording").pairs
+
+    assert pairs.loc[0, "difference"] == pytest.approx(-2, abs=0.2)
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        (True, "the unit is the foreach row; its value in an arm is the mean over its tasks"),
+        (False, "the unit is the task with those that it builds on; its value in an arm is the mean over its tasks"),
+    ],
+)
+def test_what_the_unit_is_is_told(row, words):
+    comparison = results_of(chained("draft", "final", rows=8, row=row)).compare_by("wording")
+
+    assert words in comparison.warnings
+
+
+def test_a_task_without_a_scorer_misses_no_score():
+    comparison = results_of(chained("final", rows=8)).compare_by("wording")
+
+    assert list(comparison.arms["missing_scores"]) == [0, 0]
+    assert "without" not in comparison.verdict
+    assert any("32 answers are of tasks without this score" in warning for warning in comparison.warnings)
+
+
+def test_of_many_arms_needed_inputs_are_those_after_correction_and_the_words_say_so():
+    rows = [
+        Ended(input=number, arms={"model": f"m{arm:02}"}, score=arm == 0) for number in range(8) for arm in range(12)
+    ]
+
+    comparison = results_of(rows).compare_by("model")
+
+    pair = comparison.pairs.loc[0]
+    assert pair["verdict"] == "not significant after correction for 66 pairs (p = 0.008 before)"
+    assert pair["needed_inputs"] == 12
+    assert "not significant after correction for 66 pairs (p = 0.008 before) above m01, m02" in comparison.verdict
+    assert "With 8 inputs no difference can be significant among 66 pairs: it takes at least 12." in comparison.verdict
+    assert any("needed inputs are reckoned at 0.05 / 66 pairs" in warning for warning in comparison.warnings)
+
+
 def test_failed_tasks_are_counted_and_left_out_and_a_difference_in_them_is_told():
     rows = two_arms()
     rows[0].status = rows[1].status = rows[4].status = "failed"
@@ -205,7 +291,37 @@ def test_failed_tasks_are_counted_and_left_out_and_a_difference_in_them_is_told(
     assert list(arms["answers"]) == [20, 24]
     assert list(arms["inputs"]) == [11, 12]
     assert comparison.pairs.loc[0, ["inputs", "left_out"]].tolist() == [11, 1]
-    assert "Beware, arms differ in failed tasks (plain 4 of 24)" in comparison.verdict
+    assert (
+        "Beware, arms differ in tasks without an answer (plain 4 of 24: 3 failed: network, 1 skipped: network)"
+        in comparison.verdict
+    )
+
+
+def test_of_several_pairs_that_the_correction_takes_away_all_p_are_told():
+    agreed = {"m00": 0, "m01": 8, "m02": 7} | {f"m{arm:02}": 1 for arm in range(3, 9)}
+    rows = [
+        Ended(input=number, arms={"model": model}, score=model == "m00" or number < yes)
+        for number in range(14)
+        for model, yes in agreed.items()
+    ]
+
+    verdict = results_of(rows).compare_by("model").verdict
+
+    assert "not significant after correction for 36 pairs (p = 0.016 to p = 0.031 before) above m01 and m02" in verdict
+    assert "no difference can be significant" not in verdict
+
+
+def test_what_was_skipped_or_cancelled_is_not_said_to_have_failed():
+    rows = two_arms(repeats=1)
+    for row in rows[:12:2]:
+        row.status, row.error = "skipped", "quota_exceeded"
+    rows[13].status, rows[13].error = "cancelled", "cancelled"
+
+    comparison = results_of(rows).compare_by("wording")
+
+    assert "(plain 6 of 12: 6 skipped: quota exceeded; strict 1 of 12: 1 cancelled)" in comparison.verdict
+    assert "without an answer" in repr(comparison)
+    assert "failed" not in repr(comparison)
 
 
 @pytest.mark.parametrize("score", [None, float("nan"), float("inf"), 1e200])
@@ -294,6 +410,19 @@ def test_a_variable_that_is_none_is_an_error_that_names_those_that_are():
         side_by_side(two_arms(), "wording", value="outptu")
 
 
+def test_what_is_no_text_is_no_name():
+    results = results_of(two_arms())
+
+    with pytest.raises(SpecError, match=r"the variable must be one name, given as text, not a list"):
+        results.compare_by(["wording"])
+    with pytest.raises(SpecError, match=r"the score must be one name, given as text, not a list"):
+        results.compare_by("wording", score=["accuracy"])
+    with pytest.raises(SpecError, match=r"the variable must be one name, given as text, not a dict"):
+        side_by_side(two_arms(), {})
+    with pytest.raises(SpecError, match=r"the value must be one name, given as text, not a list"):
+        side_by_side(two_arms(), "wording", value=["output"])
+
+
 def test_values_that_look_alike_are_arms_of_their_own():
     values = [1, "1", True, None, 0.5, [1, 2], {"a": 1}]
     rows = [Ended(input=number, arms={"value": value}, score=number) for number in range(6) for value in values]
@@ -353,6 +482,15 @@ def test_a_pivot_keeps_other_variables_as_rows_and_the_dtype_of_its_values():
     assert list(table.index.get_level_values("heat")) == [3, "[4]", 5]
     assert (table.dtypes == "Int64").all()
     assert table["b"].tolist() == [3, 4, 5]
+
+
+def test_a_pivot_shows_what_stands_in_the_row():
+    rows = [Ended(input=number, arms={"model": model}) for number in range(2) for model in ("a", "b")]
+
+    table = side_by_side(rows)
+
+    assert list(table.index) == ["review[0]", "review[1]"]
+    assert table._repr_html_().count("kind: short &lt;i&gt;") == 2
 
 
 def test_a_pivot_is_shown_with_scores_and_slices_of_it_as_tables():

@@ -12,7 +12,7 @@ from xz_magics.api import run_sync
 from xz_magics.api.dry_run import DryRun, confirm, dry_run
 from xz_magics.api.preparing import prepare
 from xz_magics.config import changed
-from xz_magics.errors import ConfirmationNeeded, SpecError
+from xz_magics.errors import ConfirmationNeeded, ModelError, SpecError
 from xz_magics.records import Quota
 
 CONFIG = """
@@ -99,6 +99,15 @@ def test_what_is_wrong_with_a_run_is_wrong_with_its_dry_run():
         dry_run({"tasks": [{"prompt": "a", "temprature": 1}]}, model="scripted:hi")
     with pytest.raises(TypeError):
         dry_run("a", modle="scripted:hi")
+
+
+def test_no_key_is_needed_where_nothing_is_sent(monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+
+    assert list(dry_run("a", model="openai:gpt-4o-mini").df["model"]) == ["openai:gpt-4o-mini"]
+    with pytest.raises(ModelError, match="needs a key"):
+        prepare("a", model="openai:gpt-4o-mini")
 
 
 def test_a_row_tells_what_would_be_sent_and_what_it_may_come_to():

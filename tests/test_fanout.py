@@ -68,15 +68,36 @@ def test_a_task_without_any_design_is_no_trial():
 @pytest.mark.parametrize(
     ("design", "label", "trial"),
     [
-        ({"repeat": 1}, "task-1", Trial(input="task-1", repeat=1)),
-        ({"matrix": {"top_p": [0.5]}}, "task-1", Trial(input="task-1", arms={"top_p": 0.5})),
-        ({"foreach": ["x"]}, "task-1[0]", Trial(input="task-1[0]", row=0, columns={"item": "x"})),
+        ({"repeat": 1}, "task-1", Trial(input="task-1", repeat=1, unit="task-1")),
+        ({"matrix": {"top_p": [0.5]}}, "task-1", Trial(input="task-1", arms={"top_p": 0.5}, unit="task-1")),
+        ({"foreach": ["x"]}, "task-1[0]", Trial(input="task-1[0]", row=0, columns={"item": "x"}, unit="0")),
     ],
 )
 def test_any_design_makes_trials_and_only_what_differs_goes_into_the_label(design, label, trial):
     (task,) = plan_of(["hi"], **design).tasks
 
     assert (task.label, task.trial) == (label, trial)
+
+
+def units_of(work, **options):
+    return {(task.trial.input, task.trial.unit) for task in plan_of(work, **options).tasks}
+
+
+def test_tasks_that_build_on_one_another_are_one_observation_and_so_are_all_on_one_row():
+    work = {
+        "end": {"prompt": "{{results.draft}}"},
+        "alone": "x",
+        "draft": "y",
+        "other": {"prompt": "z", "after": "draft"},
+    }
+
+    assert units_of(work, repeat=2) == {("end", "end"), ("draft", "end"), ("other", "end"), ("alone", "alone")}
+    assert units_of({"a": "x", "b": "y"}, foreach=[1, 2]) == {
+        ("a[0]", "0"),
+        ("b[0]", "0"),
+        ("a[1]", "1"),
+        ("b[1]", "1"),
+    }
 
 
 texts = st.text(max_size=30) | st.text(st.characters(exclude_categories=["Cs"]), min_size=60, max_size=200)
@@ -143,8 +164,19 @@ def test_labels_are_made_of_what_tells_trials_apart():
         "r w-2 temperature=null",
         "r w-2 temperature=1",
     ]
-    many = {f"variable_{name}": [1, 2] for name in "abcd"}
+    many = {f"variable_{name}": [10**9, 10**9 + 1] for name in "abcdefgh"}
     assert labels_of({"r": "".join(f"{{{{{name}}}}}" for name in many)}, matrix=many)[:2] == ["r arm-1", "r arm-2"]
+
+
+def test_numbers_and_short_words_stay_whole_in_labels():
+    both = {"w": ["plain", "strict"], "max_tokens": [5, 10], "temperature": [0, 0.7]}
+    long = {"model": ["openai:gpt-4o-mini", "anthropic:claude-haiku-4-5-20251001"], **both}
+
+    assert labels_of({"r": "{{w}}"}, matrix=both)[1] == "r plain max_tokens=5 temperature=0.7"
+    assert labels_of({"r": "{{w}}"}, matrix=long)[-1] == "r anthropic:claude-haiku-4… strict 10 0.7"
+    assert labels_of({"r": "{{w}}"}, matrix={"w": ["a " * 99, "b"], "seed": [1, 22]})[1] == (
+        "r a a a a a a a a a a a a a a a… seed=22"
+    )
 
 
 def test_a_label_that_would_be_too_long_is_cut_before_what_tells_it_apart_and_stays_unique():
@@ -218,7 +250,7 @@ def test_one_prompt_may_stand_beside_its_design():
         (task,) = plan_of(work).tasks
 
         assert (task.label, task.prompt, task.model, task.top_p) == ("a[0]", "Rate 1", "openai:x", 0.5)
-        assert task.trial == Trial(input="a[0]", arms={"top_p": 0.5}, row=0, columns={"item": 1}, repeat=1)
+        assert task.trial == Trial(input="a[0]", arms={"top_p": 0.5}, row=0, columns={"item": 1}, repeat=1, unit="0")
 
 
 def test_templates_use_columns_variables_the_whole_row_and_the_notebook():
@@ -295,20 +327,37 @@ def test_only_the_combinations_that_are_left_count():
     )
 
 
-def test_options_win_over_the_head_variable_by_variable():
-    text = "prompt: '{{x}}'\nmatrix: {x: [1, 2], model: ['openai:a', 'openai:b']}\nrepeat: 3\nforeach: [1]"
+def test_options_win_over_the_head_and_add_to_its_matrix():
+    text = "prompt: '{{x}}'\nmatrix: {x: [1, 2]}\nrepeat: 3\nforeach: [1]"
 
     assert [(t.prompt, t.model) for t in plan_of(text, model="openai:c", repeat=1).tasks] == [
         ("1", "openai:c"),
         ("2", "openai:c"),
     ]
-    assert [t.model for t in plan_of(text, model=["openai:c", "openai:d"], repeat=1, matrix={"x": [1]}).tasks] == [
-        "openai:c",
-        "openai:d",
+    assert [(t.prompt, t.model) for t in plan_of(text, model=["openai:c", "openai:d"], repeat=1).tasks] == [
+        ("1", "openai:c"),
+        ("1", "openai:d"),
+        ("2", "openai:c"),
+        ("2", "openai:d"),
     ]
-    assert [
-        t.trial.columns for t in plan_of(text, foreach=["z"], repeat=1, matrix={"x": [1]}, model="openai:c").tasks
-    ] == [{"item": "z"}]
+    assert {t.trial.columns["item"] for t in plan_of(text, foreach=["z"]).tasks} == {"z"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"temperature": 0.5}, "`temperature` is given one value, and varied by the matrix"),
+        ({"model": "local"}, "`model` is given one value, and varied by the matrix"),
+        ({"model": ["local", "openai:c"]}, "`model` is varied by the matrix, and given several values among the"),
+    ],
+)
+def test_an_option_takes_no_variable_out_of_the_matrix(options, message):
+    text = "prompt: hi\nmatrix: {temperature: [0, 1], model: ['openai:a', 'openai:b']}"
+
+    refusal = refusal_of(text, **options)
+
+    assert message in refusal.message
+    assert refusal.hint == "take one of the two out"
 
 
 def test_a_table_may_be_named_and_is_looked_up_in_the_notebook():
@@ -347,7 +396,29 @@ def test_a_variable_that_changes_nothing_is_remarked_on():
     )
 
 
-NAMES = {"reviews": ROWS, "number": 5, "series": pd.Series([1, 2])}
+def test_what_looks_like_a_template_and_is_none_is_remarked_on():
+    rows = [{"odd name!": 1, "q": 2}]
+    (warning,) = plan_of(["{{odd name!}} {{q|upper}} {{ }} {{q-1}} {{len(q)}} {{odd name!}}"], foreach=rows).warnings
+
+    assert warning.startswith(
+        "sent as it stands, for it is no template: '{{odd name!}}', '{{q|upper}}', '{{ }}', '{{q-1}}', '{{len(q)}}'; "
+    )
+    assert warning.endswith('{{row["odd name!"]}}')
+    assert len(plan_of(["{{w}}"], matrix={"w": ["{{x y}}"]}).warnings) == 1
+    fine = {"task-1": "x", "b": """{{"a": 1}} {{a: 1}} {{'a': 1}} {{results.task-1}} {{q\n}} {{{q}}} {{row["q"]}}"""}
+    assert plan_of(fine, foreach=rows).warnings == ()
+
+
+@pytest.mark.parametrize(("slip", "meant"), [("forech: people", "foreach"), ("matrx: {top_p: [1]}", "matrix")])
+def test_a_slip_in_what_stands_beside_a_prompt_is_told_with_its_mend(slip, meant):
+    for text in (f"prompt: hi\n{slip}", f"{slip}\ntask_prompt: hi\nmodel: local"):
+        refusal = refusal_of(text)
+
+        assert refusal.message == f"unknown field `{slip.split(':')[0]}`"
+        assert refusal.hint == f"did you mean `{meant}`?"
+
+
+NAMES = {"reviews": ROWS, "number": 5, "index": pd.Index([1, 2])}
 TEXT = [{"prompt": "Rate {{text}}.", "label": "r"}]
 
 
@@ -364,7 +435,7 @@ TEXT = [{"prompt": "Rate {{text}}.", "label": "r"}]
             "run the cell that makes it",
         ),
         (TEXT, {"foreach": "number"}, "number: a table was expected, not a value of type int", "give a DataFrame"),
-        (TEXT, {"foreach": "series"}, "series: a table was expected, not a value of type Series", "give a DataFrame"),
+        (TEXT, {"foreach": "index"}, "index: a table was expected, not a value of type Index", "give a DataFrame"),
         (TEXT, {"foreach": "df.head()"}, "must be a table's name in the notebook", "rows = …; then foreach: rows"),
         (TEXT, {"foreach": []}, "foreach: this table has no rows", "give at least one"),
         (TEXT, {"foreach": [{}]}, "foreach: this table has no columns", "give a DataFrame"),
@@ -588,3 +659,15 @@ def test_ten_thousand_tasks_are_planned():
 
     assert len({task.label for task in plan.tasks}) == 10_000
     assert plan.tasks[-1].label == "r[99] temperature=1 #20"
+
+
+def test_a_path_into_an_answer_begins_with_a_field_of_its_schema():
+    work = {"prompt": "x", "expect": "good", "schema": {"sentiment": ["good", "bad"], "stars": "integer"}}
+
+    for path in ("sentimnt", "$.sentimnt.x", "sentimnt[0]"):
+        refusal = refusal_of([{**work, "score": {"json_path": path}}])
+        assert "score json_path looks for 'sentimnt', which no answer by its schema has" in refusal.message
+        assert refusal.hint == "did you mean sentiment?"
+    assert "it has: 'sentiment', 'stars'" in refusal_of([{**work, "score": {"json_path": "zzz"}}]).hint
+    for path in ("sentiment", "$..zzz", "$.*", "$['sentiment']"):
+        assert plan_of([{**work, "score": {"json_path": path}}]).tasks

@@ -141,3 +141,8 @@ def test_an_unknown_word_is_an_error_that_tells_the_known_ones():
         costs_frame([run], "wordng")
     with pytest.raises(SpecError, match=r"there are: .*model"):
         costs_frame([run], "zzzzzzzz")
+
+
+def test_what_is_no_text_is_no_name():
+    with pytest.raises(SpecError, match="one name, given as text, not a list"):
+        costs_frame([[outcome("a")]], ["model"])

@@ -118,6 +118,14 @@ def test_a_judge_that_gives_no_verdict_is_a_missing_score_that_is_said(model):
     assert results["france"].output == "Paris"
 
 
+def test_verdicts_that_are_cut_at_max_tokens_are_said_to_be(session):
+    results = run_sync(CITIES, score={"judge": {"rubric": "r", "model": "scripted:cut"}})
+
+    assert saying(results, "judge") == ["score judge is missing for 2 (2 cut at max_tokens): see all_df"]
+    assert "score: 3 missing (verdicts: 2 cut at max_tokens)\n" in repr(results)
+    assert "score: 3 missing (verdicts: 2 cut at max_tokens)<" in results._repr_html_()
+
+
 def test_a_function_that_fails_is_one_line_and_loses_nothing():
     def broken(outcome):
         raise ValueError(f"odd: {outcome.output}")
@@ -165,6 +173,26 @@ def test_a_scorer_of_the_same_name_takes_the_place_of_what_it_said_and_of_its_co
     assert results.score(rated).shape == (3, 4)
 
 
+def test_lambdas_have_names_of_their_own_and_the_same_one_keeps_its_name():
+    def letters(outcome):
+        return len(outcome.output)
+
+    short = lambda outcome: len(outcome.output) < 5  # noqa: E731 - as a notebook has it
+    results = run_sync(CITIES, score=lambda outcome: "P" in outcome.output)
+
+    results.score(short)
+    results.score(lambda _: 7, letters, lambda _: 8)
+    results.score(short, letters)
+
+    assert results.scores["spain"] == {
+        "function": False,
+        "function_2": True,
+        "function_3": 7.0,
+        "letters": 4.0,
+        "function_4": 8.0,
+    }
+
+
 def test_the_tasks_own_rules_can_be_applied_anew_and_their_judges_stay():
     results = run_sync(CITIES, score=[JUDGE, "equals"])
     before = results.scores
@@ -200,7 +228,7 @@ def test_a_score_without_anything_to_compare_with_is_refused_before_anything_is_
     assert session.quota.usage.executions == 0
 
 
-def test_a_defect_in_scoring_is_one_line_and_loses_nothing(monkeypatch):
+def test_a_defect_in_scoring_is_one_line_and_loses_nothing_and_its_traceback_is_logged(monkeypatch, caplog):
     def broken(*_):
         raise ValueError("odd")
 
@@ -209,6 +237,7 @@ def test_a_defect_in_scoring_is_one_line_and_loses_nothing(monkeypatch):
     results = run_sync(CITIES, score="equals", combine="merge")
 
     assert saying(results, "score failed") == ["score failed: ValueError: odd; the answers are all there"]
+    assert [type(record.exc_info[1]) for record in caplog.records] == [ValueError]
     assert results.combined == "Paris\n\nLyon"
 
 
@@ -256,6 +285,19 @@ def test_a_filter_keeps_outcomes_and_narrows_what_the_next_step_takes():
     assert [outcome.label for outcome in kept.combined] == ["france"]
     assert merged.combined == "Paris"
     assert by_function.combined == "Lyon"
+    assert "Combined: 1 of 3 kept: france" in repr(kept)
+    assert saying(merged, "filters keep") == ["combine puts together what its filters keep: 1 of 3 kept: france"]
+
+
+def test_a_filter_that_keeps_nothing_says_so_whatever_would_come_after_it(caplog):
+    alone = run_sync(CITIES, combine={"filter": lambda _: False})
+    merged = run_sync(CITIES, combine=[{"filter": lambda _: False}, "merge"])
+
+    assert alone.combined == []
+    assert "Combined: 0 of 3 kept" in repr(alone)
+    assert merged.combined is None
+    assert saying(merged, "combine failed: nothing is left to put together: 0 of 3 kept")
+    assert not caplog.records
 
 
 def test_a_summary_is_one_more_task_under_the_quota(session):
@@ -293,17 +335,18 @@ def test_a_summary_that_is_cut_says_so():
 @pytest.mark.parametrize(
     ("options", "why"),
     [
-        ({"combine": {"filter": "nothing > 3"}}, "combine failed: no score is called 'nothing'"),
+        ({"score": sizes, "combine": {"filter": "score.x > 3"}}, "combine failed: no score is called 'score.x'"),
         ({"combine": "summarise", "max_executions": 3}, "missing are 1 (1 skipped: quota_exceeded)"),
     ],
 )
-def test_a_combination_that_fails_loses_nothing_and_is_one_line(options, why):
+def test_a_combination_that_fails_loses_nothing_and_is_one_line(options, why, caplog):
     results = run_sync(CITIES, **options)
 
     assert results.combined is None
     assert [outcome.output for outcome in results] == ["Paris", "Lyon", None]
     (line,) = saying(results, "combine failed")
     assert why in line
+    assert not caplog.records
 
 
 def test_where_nothing_is_done_nothing_is_combined():
@@ -336,7 +379,7 @@ async def test_stop_while_judges_work_keeps_the_answers_and_the_verdicts_that_ca
     assert saying(results, "judge") == ["score judge is missing for 1 (1 cancelled: cancelled): see all_df"]
 
 
-async def test_after_a_stop_of_the_tasks_their_rules_can_still_be_applied():
+async def test_after_a_stop_of_the_tasks_what_is_done_is_scored_without_any_model(session):
     quick_and_slow = {
         "quick": {"prompt": "France", "model": "scripted:city"},
         "slow": {"prompt": "Say it.", "model": "scripted:slow"},
@@ -347,20 +390,99 @@ async def test_after_a_stop_of_the_tasks_their_rules_can_still_be_applied():
             xz_magics.current().cancel()
 
     with pytest.raises(RunStopped):
-        await run(quick_and_slow, score={"contains": "Paris"}, observers=[stop_at_answer])
+        await run(
+            quick_and_slow,
+            score=[length, JUDGE, {"contains": "Paris"}, {"regex": "^P"}],
+            combine="merge",
+            observers=[stop_at_answer],
+        )
+
     results = xz_magics.last
-    assert results.scores == {}
-    assert saying(results, "Stop came before the end of scoring: results.score() scores what is done by its rules")
+    assert results.scores == {
+        "quick": {"length": 5.0, "judge": None, "contains": True, "regex": True},
+        "slow": {"length": None, "judge": None, "contains": None, "regex": None},
+    }
+    assert list(results.scores["quick"]) == ["length", "judge", "contains", "regex"]
+    assert results.df["score.contains"].tolist()[0] is True
+    assert session.quota.usage.executions == 2
+    assert results.combined is None
+    assert not saying(results, "Stop", "score")
+
+
+@pytest.mark.parametrize("limit", [{"max_total_time": 1}, {"max_executions": 1}])
+def test_after_a_limit_of_the_run_what_is_done_is_scored(limit):
+    quick_and_slow = {
+        "quick": {"prompt": "France", "model": "scripted:city"},
+        "slow": {"prompt": "Say it.", "model": "scripted:slow"},
+    }
+
+    results = run_sync(quick_and_slow, score=[length, {"contains": "Paris"}], max_concurrent=1, **limit)
+
+    assert results.scores == {
+        "quick": {"length": 5.0, "contains": True},
+        "slow": {"length": None, "contains": None},
+    }
+
+
+async def test_a_function_that_hangs_does_not_hold_up_the_end_after_a_stop():
+    over, calls = threading.Event(), []
+    quick_and_slow = {
+        "quick": {"prompt": "France", "model": "scripted:city"},
+        "slow": {"prompt": "Say it.", "model": "scripted:slow"},
+    }
+
+    def hanging(_):
+        calls.append(1)
+        over.wait(30)
+        return 1
+
+    def stop_at_answer(stamped):
+        if isinstance(stamped.event, TaskEnded):
+            xz_magics.current().cancel()
+
+    began = time.monotonic()
+    try:
+        with pytest.raises(RunStopped):
+            await run(quick_and_slow, score=[hanging, {"contains": "Paris"}], observers=[stop_at_answer])
+        assert time.monotonic() - began < 20
+    finally:
+        over.set()
+
+    results = xz_magics.last
+    assert results.scores["quick"] == {"hanging": None, "contains": True}
+    assert len(calls) == 1
+    assert len(saying(results, "Stop left no time for all scores: results.score() scores")) == 1
 
     results.score()
 
-    assert results.scores == {"quick": {"contains": True}, "slow": {"contains": None}}
+    assert results.scores["quick"] == {"hanging": 1.0, "contains": True}
+    assert not saying(results, "Stop left no time")
+
+
+async def test_after_a_stop_a_function_is_not_called_for_the_other_answers():
+    calls = []
+
+    def dear(_):
+        calls.append(1)
+        if len(calls) == 3:
+            xz_magics.current().cancel()
+        time.sleep(0.3)
+        return 1
+
+    many = {f"t{number}": {"prompt": "France", "model": "scripted:city"} for number in range(40)}
+    with pytest.raises(RunStopped):
+        await run(many, score=dear)
+    called = len(calls)
+    await asyncio.sleep(1)
+
+    assert len(calls) <= called + 1 < 40
 
 
 async def test_stop_does_not_wait_for_a_function_that_hangs():
-    hangs, over = threading.Event(), threading.Event()
+    hangs, over, calls = threading.Event(), threading.Event(), []
 
     def hanging(_):
+        calls.append(1)
         hangs.set()
         over.wait(30)
 
@@ -373,7 +495,7 @@ async def test_stop_does_not_wait_for_a_function_that_hangs():
     began = time.monotonic()
     try:
         with pytest.raises(RunStopped):
-            await run(CITIES, score=hanging)
+            await run(CITIES, score=[hanging, "equals"])
         assert time.monotonic() - began < 20
     finally:
         over.set()
@@ -381,4 +503,6 @@ async def test_stop_does_not_wait_for_a_function_that_hangs():
 
     results = xz_magics.last
     assert [outcome.status for outcome in results] == ["done", "done", "failed"]
-    assert saying(results, "Stop came before the end of scoring")
+    assert results.scores["france"] == {"hanging": None, "equals": True}
+    assert len(calls) == 1
+    assert saying(results, "Stop left no time for all scores")

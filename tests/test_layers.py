@@ -51,7 +51,7 @@ DOORS = {
     "IPython": {"magics/__init__.py", "magics/awaiting.py", "magics/completion.py", "views/widget.py", "__main__.py"},
     "nest_asyncio2": {"api/__init__.py"},
     "pydantic": {"schemas/signatures.py", "schemas/answers.py"},
-    "pydantic_core": {"schemas/signatures.py"},
+    "pydantic_core": {"schemas/signatures.py", "schemas/answers.py"},
     "typing_extensions": {"schemas/signatures.py"},
     "jsonschema": {"schemas/answers.py"},
     "jsonpath": {"scores/rules.py"},

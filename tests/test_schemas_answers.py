@@ -405,3 +405,66 @@ def test_any_text_gives_a_value_that_fits_or_a_fault(text):
 
     Draft202012Validator(REVIEW.json).validate(value)
     json.dumps(value, allow_nan=False).encode()
+
+
+OBJECT = {"type": "object", "required": ["x"]}
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize(
+    ("rule", "value"),
+    [
+        ({"type": "string", "pattern": "^(a+)+$"}, "a" * 5_000 + "!"),
+        ({"type": "array", "uniqueItems": True}, [{"n": n} for n in range(3_000)] + [{"n": 0}]),
+    ],
+)
+def test_no_rule_takes_for_ever(rule, value):
+    schema = answer_schema(OBJECT | {"properties": {"x": rule}})
+
+    with pytest.raises(SchemaError, match="x"):
+        value_of(schema, json.dumps({"x": value}))
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        (OBJECT | {"properties": {"x": {"type": "string", "pattern": "(?=a)b"}}}, "pattern '(?=a)b' cannot be checked"),
+        (OBJECT | {"patternProperties": {"^a": {}}}, "patternProperties is not taken"),
+        ({"$schema": "http://json-schema.org/draft-03/schema#", "type": "object"}, "draft 3 is not taken"),
+    ],
+)
+def test_what_cannot_be_checked_in_bounded_time_or_is_too_old_is_refused_with_its_mend(written, message):
+    with pytest.raises(NoSchemaError) as caught:
+        answer_schema(written)
+
+    assert message in caught.value.message
+    assert caught.value.hint
+
+
+def test_fields_may_bear_the_names_of_rules():
+    schema = answer_schema(
+        {"type": "object", "properties": {"pattern": {"type": "string"}, "patternProperties": {"type": "string"}}}
+    )
+
+    assert value_of(schema, '{"pattern": "x"}') == {"pattern": "x"}
+
+
+def test_a_number_that_no_rule_can_reckon_with_is_a_fault():
+    schema = answer_schema(OBJECT | {"properties": {"x": {"type": "number", "multipleOf": 0.1}}})
+
+    with pytest.raises(SchemaError, match="too large"):
+        value_of(schema, f'{{"x": {"9" * 400}}}')
+
+
+@pytest.mark.parametrize("leaving", [SystemExit, ValueError])
+def test_a_model_that_leaves_ends_nothing_but_its_own_check(leaving):
+    class Leaving(BaseModel):
+        x: int
+
+        @field_validator("x")
+        @classmethod
+        def leave(cls, value):
+            raise leaving("away")
+
+    with pytest.raises(SchemaError, match=r"x|Leaving"):
+        value_of(model_schema(Leaving), '{"x": 1}')

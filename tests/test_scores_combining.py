@@ -4,9 +4,11 @@ from dataclasses import replace
 
 import pytest
 from hypothesis import given, strategies as st
+from strategies import task
 
 from xz_magics.errors import SpecError
-from xz_magics.records import STATUSES, Outcome
+from xz_magics.records import STATUSES, Outcome, Scorer
+from xz_magics.scores import combining
 from xz_magics.scores.combining import chunks, kept, merged, resolved, shortened, summaries, whole_ones
 from xz_magics.scores.fencing import FENCE_BYTES, LOCAL_ROOM_BYTES
 from xz_magics.scores.functions import Faults
@@ -72,6 +74,44 @@ def test_a_combination_gets_its_functions_and_its_model():
         resolved([Filter(name="good")], {}, model="m")
 
 
+EQUALS, RATED = Scorer(name="equals", kind="equals"), Scorer(name="rated", kind="function")
+
+
+@pytest.mark.parametrize(
+    ("scorers", "name"),
+    [
+        ([EQUALS], "score"),
+        ([EQUALS], "equals"),
+        ([EQUALS], "score.equals"),
+        ([EQUALS, RATED], "score.equals"),
+        ([EQUALS, RATED], "score.rated.any"),
+        ([EQUALS, RATED], "rated.any"),
+        ([RATED], "score.any"),
+    ],
+)
+def test_a_filter_may_name_any_score_that_the_tasks_can_come_to(scorers, name):
+    tasks = [task("a", scores=tuple(scorers)), task("b")]
+
+    assert resolved([Filter(name=name, sign=">", bound=1.0)], {}, model="m", tasks=tasks).steps[0].name == name
+
+
+@pytest.mark.parametrize(
+    ("scorers", "name", "mend"),
+    [
+        ([], "score", "there are: none: give the tasks `score`"),
+        ([EQUALS], "score.manners", "there are: score"),
+        ([EQUALS, RATED], "score", "there are: score.equals, score.rated"),
+        ([EQUALS, RATED], "score.equal", "there are: score.equals, score.rated"),
+        ([EQUALS, RATED], "score.equals.any", "score.equals"),
+    ],
+)
+def test_a_filter_by_a_score_that_there_cannot_be_is_refused_before_anything_is_sent(scorers, name, mend):
+    with pytest.raises(SpecError, match="no score is called") as raised:
+        resolved([Filter(name=name, sign=">", bound=1.0)], {}, model="m", tasks=[task("a", scores=tuple(scorers))])
+
+    assert mend in raised.value.hint
+
+
 @given(st.lists(st.tuples(st.sampled_from(STATUSES), st.text()), max_size=20), st.text())
 def test_a_merged_text_is_every_answer_that_is_done_in_order(answers, between):
     outcomes = [replace(outcome("a", output), status=status) for status, output in answers]
@@ -113,3 +153,9 @@ def test_a_summary_is_asked_for_over_fenced_texts_within_what_a_model_can_read()
     assert {(one.purpose, one.of, one.model, one.max_tokens) for one in tasks} == {("combine", None, "local", 50)}
     assert "What do they say?" in tasks[0].prompt
     assert all(len(one.prompt.encode()) < LOCAL_ROOM_BYTES + 500 for one in tasks)
+
+
+def test_a_long_text_is_cut_in_parts_that_put_together_are_it():
+    text = "ä€𝄞x" * 200_000
+
+    assert "".join(combining._parts(text, 1_000)) == text

@@ -105,6 +105,7 @@ def test_a_verdict_is_read_back_to_its_number():
 
     assert of({"reason": "r", "verdict": 4}) == 4.0
     assert of({"reason": "r", "verdict": "4"}) == 4.0
+    assert of({"reason": "r", "verdict": 4.0}) == 4.0
     assert of({"reason": "r", "verdict": "great"}) is None
     assert of({"reason": "r"}) is None
     assert of(None) is None

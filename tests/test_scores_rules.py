@@ -2,6 +2,7 @@
 
 import math
 import re
+from asyncio import CancelledError
 from decimal import Decimal
 
 import numpy as np
@@ -120,6 +121,23 @@ def test_a_json_path_finds_nothing_in_an_answer_that_is_no_json():
     assert score_of('{"a": 1}', {"json_path": "$.a", "equals": 1}) is True
 
 
+@pytest.mark.parametrize(
+    ("outputs", "lines"),
+    [
+        (['{"a": 1}', "none"], ["json_path `$.x` found nothing in any of 2 answers"]),
+        (['{"a": 1}'], ["json_path `$.x` found nothing in the only answer"]),
+        (['{"a": 1}', '{"x": null}'], []),
+    ],
+)
+def test_a_path_that_leads_nowhere_in_all_answers_is_told(outputs, lines):
+    faults = Faults()
+    rules = scorers({"json_path": "$.x", "equals": 1})
+
+    rule_scores([(outcome(output, label=str(at)), rules) for at, output in enumerate(outputs)], faults)
+
+    assert [line for _, line in faults.told()] == lines
+
+
 @pytest.mark.parametrize("path", ["$[", "$.a[?match(@.b, '(a+)+$')]", "$.a[?search(@.b, 'x')]", "$.a[?@.b =~ /x/]"])
 def test_a_path_that_is_none_or_searches_by_patterns_is_refused(path):
     with pytest.raises(SpecError, match="is no JSON path"):
@@ -140,10 +158,10 @@ def test_a_pattern_that_takes_for_ever_is_missing_and_told_and_the_others_are_sc
     assert told.startswith("score regex is missing for the answer of slow: the pattern takes too long here: avoid")
 
 
-def test_after_five_patterns_that_take_for_ever_the_rest_is_not_looked_at():
+def test_a_pattern_that_takes_for_ever_is_given_up_after_five_texts_and_takes_no_other_with_it():
     slow = Search("^(a+)+$", ignore_case=False, text="a" * 40 + "b")
 
-    assert found([slow] * 20 + [Search("a", ignore_case=False, text="a")]) == [None] * 21
+    assert found([slow] * 20 + [Search("a", ignore_case=False, text="a")]) == [None] * 20 + [True]
 
 
 def test_only_what_is_done_has_scores_and_all_else_is_missing():
@@ -195,7 +213,7 @@ def test_what_is_no_score_is_missing_and_told(given, why):
     assert any(part in told[0] for part in why.split("|"))
 
 
-@pytest.mark.parametrize("error", [ValueError("odd"), SystemExit("odd"), RecursionError("odd")])
+@pytest.mark.parametrize("error", [ValueError("odd"), SystemExit("odd"), RecursionError("odd"), CancelledError("odd")])
 def test_a_function_that_fails_is_told_once_with_its_first_answer(error):
     def broken(one):
         if one.label != "b":

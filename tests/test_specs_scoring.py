@@ -143,6 +143,10 @@ def test_each_form_of_a_combination_is_read(written, steps):
     ("written", "message", "mend"),
     [
         ("join", "`combine` cannot be 'join'", "write merge, summarise"),
+        ("summarize", "`combine` cannot be 'summarize'", "did you mean `summarise`?"),
+        ("{summarize: }", "`combine` has no step `summarize`", "did you mean `summarise`?"),
+        ("{filtr: score > 1}", "`combine` has no step `filtr`", "did you mean `filter`?"),
+        ("{join: x}", "`combine` has no step `join`", "write merge, summarise"),
         ("filter", "`combine` cannot be 'filter'", "{filter: score >= 0.5}"),
         ("[]", "`combine` is empty", "write merge"),
         ("{filter: score about 3}", "`filter` cannot be 'score about 3'", "the name of a function, or a bound"),

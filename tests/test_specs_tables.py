@@ -1,7 +1,10 @@
 """A table of whatever kind becomes rows of plain JSON values."""
 
 import json
-from datetime import date, datetime
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from pathlib import PurePosixPath
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -70,6 +73,34 @@ def test_a_list_of_mappings_has_the_columns_of_all_and_nothing_where_one_is_miss
     )
 
 
+def test_values_with_one_plain_text_are_taken_as_it():
+    texts = {
+        "0.10": Decimal("0.10"),
+        "2024-01": pd.Period("2024-01"),
+        "(0, 5]": pd.Interval(0, 5),
+        "12345678-1234-5678-1234-567812345678": UUID("12345678" * 4),
+        "1 day, 0:00:00": timedelta(days=1),
+        "P1DT0H0M0S": pd.Timedelta("1D"),
+        "2024-01-02": date(2024, 1, 2),
+        "12:30:00": time(12, 30),
+        "a/b.txt": PurePosixPath("a/b.txt"),
+    }
+
+    assert [row["item"] for row in table_of([*texts.values()], AT).rows] == [*texts]
+    frame = pd.DataFrame({text: [value] for text, value in texts.items()})
+    assert {column: value for column, value in table_of(frame, AT).rows[0].items() if column != value} == {
+        "1 day, 0:00:00": "P1DT0H0M0S"
+    }
+
+
+def test_a_series_is_a_table_with_one_column():
+    named, nameless = pd.Series(["a", None], index=["p", "q"], name="text"), pd.Series([1])
+
+    assert table_of(named, AT).rows == ({"text": "a"}, {"text": None})
+    assert table_of(named, AT).index == ("p", "q")
+    assert table_of(nameless, AT).rows == ({"item": 1},)
+
+
 def test_a_list_of_plain_values_has_one_column():
     table = table_of(("a", np.int64(2), None, [3]), AT)
 
@@ -84,7 +115,7 @@ def test_a_list_of_plain_values_has_one_column():
         (5, "rows: a table was expected, not a value of type int"),
         ({"a": [1]}, "rows: a table was expected, not a value of type dict"),
         (np.zeros((2, 2)), "rows: a table was expected, not a value of type ndarray"),
-        (pd.Series([1]), "rows: a table was expected, not a value of type Series"),
+        (pd.Index([1]), "rows: a table was expected, not a value of type Index"),
         ([np.datetime64("2024-01-01")], "rows[0]: a value of type datetime64 cannot go into a prompt"),
         (["\ud800"], "rows[0]: U+D800 is half a character"),
         ([{"a": {"\ud800": 1}}], "rows[0]['a']: U+D800 is half a character"),
@@ -119,7 +150,8 @@ def test_what_looks_like_a_table_is_told_from_what_does_not():
     assert [is_table(thing) for thing in (FRAME, [1], [], "rows", {"a": 1}, FRAME["text"])] == [
         True,
         True,
-        *[False] * 4,
+        *[False] * 3,
+        True,
     ]
 
 

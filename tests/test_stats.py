@@ -15,7 +15,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from xz_magics import stats
 from xz_magics.stats.intervals import mean_interval, paired_proportions_interval, proportion_interval, sd
-from xz_magics.stats.power import inputs_for_means, inputs_for_proportions
+from xz_magics.stats.power import inputs_for_means, inputs_for_proportions, least_inputs
 from xz_magics.stats.tests import exact_sign, holm, paired_t
 
 numbers = st.floats(-1e6, 1e6, allow_nan=False).map(lambda number: round(number, 6))
@@ -95,6 +95,22 @@ def test_the_inputs_that_a_t_test_needs_are_those_of_statsmodels(effect):
     expected = TTestPower().solve_power(effect, alpha=0.05, power=0.8)
 
     assert inputs_for_means(effect, 1) == math.ceil(expected)
+
+
+@pytest.mark.parametrize("pairs", [3, 66])
+@pytest.mark.parametrize("effect", [0.1, 0.5, 1.3])
+def test_more_pairs_need_more_inputs_as_statsmodels_says(effect, pairs):
+    expected = TTestPower().solve_power(effect, alpha=0.05 / pairs, power=0.8)
+
+    assert inputs_for_means(effect, 1, pairs=pairs) == math.ceil(expected)
+
+
+def test_among_many_pairs_an_exact_test_needs_so_many_inputs_as_can_be_significant():
+    for pairs in (1, 2, 3, 66):
+        least = least_inputs(pairs)
+        assert pairs * exact_sign(least, 0) <= 0.05 < pairs * exact_sign(least - 1, 0)
+        assert inputs_for_proportions(1, 0, pairs=pairs) == least
+    assert inputs_for_proportions(0.3, 0.1, pairs=66) > inputs_for_proportions(0.3, 0.1, pairs=3) > 84
 
 
 def test_the_inputs_that_mcnemars_test_needs_are_a_few_more_than_by_connors_formula():

@@ -129,6 +129,16 @@ def test_so_many_inputs_as_a_difference_of_numbers_needs_find_it_in_four_of_five
     assert 0.785 <= np.mean([p <= 0.05 for p in found]) <= 0.86
 
 
+@pytest.mark.parametrize(("effect", "pairs"), [(2.5, 66), (1.3, 990)])
+def test_so_many_inputs_as_a_difference_among_many_pairs_needs_find_it_in_four_of_five_cases(effect, pairs):
+    generator = random(8, pairs)
+    needed = inputs_for_means(effect, 1.0, pairs=pairs)
+
+    found = [stats.compare(generator.normal(effect, 1, needed).tolist(), [0.0] * needed).p for _ in range(MANY_DRAWS)]
+
+    assert 0.785 <= np.mean([p <= 0.05 / pairs for p in found]) <= 0.86
+
+
 @pytest.mark.parametrize(("first", "second"), [(0.3, 0.1), (0.15, 0.05), (0.25, 0.0)])
 def test_so_many_inputs_as_a_difference_of_shares_needs_find_it_in_four_of_five_cases(first, second):
     generator = random(7, int(100 * first))

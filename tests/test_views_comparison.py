@@ -188,6 +188,23 @@ def test_without_a_score_there_is_a_panel_for_each_other_measure():
     assert [axes.get_title(loc="left") for axes in drawn.axes] == ["Tokens", "Cost", "Duration"]
 
 
+@pytest.mark.parametrize("cost_usd", [0.0, None])
+def test_where_all_is_free_there_is_no_panel_of_costs(cost_usd):
+    drawn = drawn_arms(compared(lines(2), score=None, cost_usd=cost_usd))
+
+    assert [axes.get_title(loc="left") for axes in drawn.axes] == ["Tokens", "Duration"]
+    assert "cost" not in drawn.told
+
+
+def test_signs_without_names_beside_them_have_a_legend():
+    drawn = drawn_arms(compared(lines(12)))
+
+    (legend,) = drawn.legends
+    assert [words.get_text() for words in legend.get_texts()] == [f"arm {arm}" for arm in range(12)]
+    assert len({line.get_marker() for line in legend.get_lines()}) == 12
+    assert len({line.get_color() for line in legend.get_lines()}) == 12
+
+
 def test_a_name_is_no_formula_in_a_picture():
     drawn = drawn_arms(compared({"$\\frac{1": [1.0, 2.0], "_b\n\u202e": [2.0, 2.5]}))
 

@@ -7,7 +7,7 @@ from hypothesis import given, strategies as st
 from test_views_static import DONE, FAILED, UNSENT, Page, busy
 
 from xz_magics.views import static, text
-from xz_magics.views.scored import combined_words, score_cells, score_lines
+from xz_magics.views.scored import kept_words, score_cells, score_lines
 from xz_magics.views.wording import families, harmless, nested_words, number_columns
 
 A, B, C = (replace(UNSENT, label=label) for label in "abc")
@@ -95,8 +95,19 @@ def test_a_page_with_many_scores_and_a_long_combined_text_stays_below_200_kiloby
 
 
 def test_what_a_filter_has_kept_is_named():
-    assert combined_words([A, C]) == "2 kept: a, c"
-    assert combined_words([]) == "0 kept: "
+    assert kept_words([A, C], 3) == "2 of 3 kept: a, c"
+    assert kept_words([], 3) == "0 of 3 kept"
+    assert kept_words([A] * 60, 3_000).endswith("a, a and 10 more")
+
+
+@pytest.mark.parametrize(("combined", "line"), [([A, C], "2 of 3 kept: a, c"), ([], "0 of 3 kept")])
+def test_both_views_say_in_one_line_what_a_filter_has_kept(combined, line):
+    shown = text.page([A, B, C], 1.0, combined=combined)
+    page = Page(static.page([A, B, C], 1.0, combined=combined))
+
+    assert f"Combined: {line}" in shown.splitlines()
+    assert f"Combined: {line}" in page.text
+    assert "details" not in page.tags
 
 
 def test_judges_and_summaries_are_counted_apart_and_cost_no_task_anything():

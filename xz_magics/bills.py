@@ -176,25 +176,28 @@ def add_up(bills: Sequence[Bill]) -> Sum:
     )
 
 
-def standings(bills: Sequence[Bill], use: LimitUse) -> list[Standing]:
-    """What one limit lets start of tasks that begin in this order. A limit of time tells nothing beforehand."""
+def standings(bills: Sequence[Bill], use: LimitUse, tries: int = 1) -> list[Standing]:
+    """What one limit lets start of tasks that begin in this order. A limit of time tells nothing beforehand.
+
+    `tries`: how often each call may be charged.
+    """
     left = float("inf") if use.limit is None else use.limit - use.used
     match use.name:
         case "max_executions":
             return ["sure" if place < left else "never" for place in range(len(bills))]
         case "max_total_tokens":
-            return _standing([(bill.first_tokens, bill.tokens) for bill in bills], left)
+            return _standing([(bill.first_tokens, bill.tokens) for bill in bills], left, tries)
         case "max_total_cost":
-            return _standing([(float(bill.first_usd), _float(bill.cost_usd)) for bill in bills], left)
+            return _standing([(float(bill.first_usd), _float(bill.cost_usd)) for bill in bills], left, tries)
     return ["perhaps"] * len(bills)
 
 
-def _standing(needs: Sequence[tuple[float, float | None]], left: float) -> list[Standing]:
+def _standing(needs: Sequence[tuple[float, float | None]], left: float, tries: int) -> list[Standing]:
     """`needs` are of each task the first call's and the most that it may use."""
     found: list[Standing] = []
     spent: float | None = 0.0
     for first, most in needs:
-        spent = None if spent is None or most is None else spent + most
+        spent = None if spent is None or most is None else spent + most * tries
         found.append("never" if first > left else "sure" if spent is not None and spent <= left else "perhaps")
     return found
 

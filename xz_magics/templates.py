@@ -22,6 +22,7 @@ _TEMPLATE = re.compile(
     rf"(?P<steps>(?:\.{_NAME}|\[-?[0-9]{{1,9}}\]|\[\"[^\"\\\n]*\"\]|\['[^'\\\n]*'\])*)[ \t]*\}}\}}"
 )
 _UNQUOTED = re.compile(rf"\{{\{{[ \t]*{RESULTS}\.(?P<label>[^{{}}\n\"\\]*[^{{}}\s\"\\])[ \t]*\}}\}}")
+_NO_TEMPLATE = re.compile(r"\{\{[ \t]*(?:\w[^{}\n:]{0,100})?\}\}")  # what has a colon is rather JSON
 _STEP = re.compile(rf"\.(?P<name>{_NAME})|\[(?P<index>-?[0-9]+)\]|\[\"(?P<key>[^\"]*)\"\]|\['(?P<other>[^']*)'\]")
 
 Scalar = str | bool | int | float | None
@@ -30,6 +31,12 @@ Scalar = str | bool | int | float | None
 def names_in(text: str) -> tuple[str, ...]:
     """The root names that a text's templates ask for, each once, in their order."""
     return tuple(dict.fromkeys(found["root"] for found in _TEMPLATE.finditer(text)))
+
+
+def lookalikes(text: str, labels: Collection[str]) -> tuple[str, ...]:
+    """What looks like a template and is none, so that it stays as it stands: each once, in their order."""
+    found = dict.fromkeys(found[0] for found in _NO_TEMPLATE.finditer(text) if not _TEMPLATE.fullmatch(found[0]))
+    return tuple(one for one in found if _UNQUOTED.sub(lambda result: _quoted(result, labels), one) == one)
 
 
 def fill(text: str, names: Mapping[str, object], *, secrets: Collection[str] = ()) -> str:

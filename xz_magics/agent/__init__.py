@@ -129,7 +129,7 @@ class Subagent:
     async def _take_turns(self) -> Ending:
         """The work and its summary; an answer that does not fit its schema is asked for once more."""
         ending = await self._work_and_sum_up()
-        if ending.status not in {"done", "incomplete"} or self._answer.fits(self._summary or self._work):
+        if ending.status not in {"done", "incomplete"} or await self._answer.fits(self._summary or self._work):
             return ending
         if ending.status == "incomplete":
             return ending
@@ -146,7 +146,7 @@ class Subagent:
                 trouble = str(error)
             else:
                 ending = self._ending_of(reply)
-                if ending.status != "done" or self._answer.fits(reply.text):
+                if ending.status != "done" or await self._answer.fits(reply.text):
                     return ending
         told = self._answer.told(trouble)
         return Ending(status="failed", error_type="schema", error=told, finish_reason=ending.finish_reason)

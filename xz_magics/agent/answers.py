@@ -7,6 +7,7 @@ from xz_magics.agent.texts import clip
 from xz_magics.records import AnswerSchema, Message
 from xz_magics.schemas import SchemaError
 from xz_magics.schemas.answers import value_of
+from xz_magics.tools.function import in_thread
 
 AGAIN = (
     "Your answer does not fit the JSON schema that it has to fit:\n{faults}\n"
@@ -25,12 +26,15 @@ class Checked:
         self.value: Any = None
         self.fault: SchemaError | None = None
 
-    def fits(self, text: str | None) -> bool:
-        """Whether it does; it does where there is no schema. Its value is kept."""
+    async def fits(self, text: str | None) -> bool:
+        """Whether it does; it does where there is no schema. Its value is kept.
+
+        It is looked at in a thread: a model class of the notebook may take its time, and a Stop does not wait for it.
+        """
         self.fault = None
-        if self.schema is not None:
+        if (schema := self.schema) is not None:
             try:
-                self.value = value_of(self.schema, text or "")
+                self.value = await in_thread(lambda: value_of(schema, text or ""), "xz_magics answer")
             except SchemaError as error:
                 self.fault = error
         return self.fault is None

@@ -50,11 +50,11 @@ SUMMARY_DTYPES = {
 def dry_run(work: Work, **options: Any) -> "DryRun":
     """What `run` would do with the same arguments, task by task; nothing is sent, fetched or started.
 
-    Raises what `run` raises before anything is sent.
+    Raises what `run` raises before anything is sent, but needs no key.
     """
     run_arguments.bind(work, **options)
     options.pop("show", None)
-    return DryRun(prepare(work, **options))
+    return DryRun(prepare(work, sending=False, **options))
 
 
 dry_run.__signature__ = run_arguments.replace(  # type: ignore[attr-defined]  # what help shows: one list of options
@@ -199,7 +199,7 @@ class DryRun:
         """The worst that a limit says of each task."""
         starts = ["sure"] * len(self)
         for use in self._uses:
-            for place, standing in enumerate(standings(self._bills, use)):
+            for place, standing in enumerate(standings(self._bills, use, self._tries)):
                 if standing == "never":
                     starts[place] = f"never: {limit_name(use)}"
                 elif standing == "perhaps" and starts[place] == "sure":

@@ -1,8 +1,8 @@
 """What a run does after its tasks: it scores the answers and puts them together. What fails there loses nothing."""
 
+import asyncio
 import logging
-from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from typing import Any
 
 from xz_magics.engine import Work
@@ -12,12 +12,18 @@ from xz_magics.plan import Plan
 from xz_magics.records import Outcome, Task
 from xz_magics.records.scores import Score
 from xz_magics.results import Results
+from xz_magics.results.scoring import LATE
 from xz_magics.scores import combining, judging
 from xz_magics.scores.functions import Faults
 from xz_magics.specs.scoring import Filter, Merge, Summarise
+from xz_magics.views.scored import kept_words, lost_words
 from xz_magics.views.wording import tasks_words
 
 logger = logging.getLogger("xz_magics")
+
+AFTER_STOP_S = 1.0
+KINDS_BY_HASTE = ({"equals", "contains", "json_path"}, {"regex"}, {"function"})
+"""After a Stop: each may take longer than those before it."""
 
 
 class Furthering:
@@ -31,7 +37,7 @@ class Furthering:
         self._combine = plan.combine
         self._results = results
         self._stopped = stopped
-        self._scored_all = False
+        self._rules_began = self._rules_ended = self._given_up = False
 
     @property
     def is_needed(self) -> bool:
@@ -40,34 +46,62 @@ class Furthering:
     async def __call__(self, work: Work) -> None:
         if self._tasks:
             await self._attempt("score", self._score(work))
-        self._scored_all = True
         if self._combine is not None and not self._stopped():
             await self._attempt("combine", self._put_together(work, self._combine))
 
-    def tell_of_stop(self) -> None:
-        """Where a Stop came before the scores, a person can still have them."""
-        if self._tasks and not self._scored_all:
-            self._results.note("Stop came before the end of scoring: results.score() scores what is done by its rules")
+    async def end_stopped(self) -> None:
+        """What was done before a Stop is scored by what needs no model, for a second only: a function may hang."""
+        ended = self._scored()
+        if self._rules_ended or not ended:
+            return
+        missing = {outcome.label: dict.fromkeys(scorer.name for scorer in task.scores) for outcome, task in ended}
+        self._results.add_scores(missing)
+        late = self._rules_began and any(scorer.kind == "function" for _, task in ended for scorer in task.scores)
+        try:
+            async with asyncio.timeout(AFTER_STOP_S):
+                for kinds in KINDS_BY_HASTE[:-1] if late else KINDS_BY_HASTE:
+                    await self._attempt("score", self._score_by_rules(kinds))
+        except TimeoutError:
+            late = self._given_up = True
+        if late:
+            told = "Stop left no time for all scores: results.score() scores what is done by its rules"
+            self._results.note(told, about=LATE)
 
     async def _attempt(self, what: str, attempt: Coroutine[Any, Any, None]) -> None:
+        """What can be expected to fail is one line; a defect is in the log with its traceback, too."""
         try:
             await attempt
+        except XzMagicsError as error:
+            self._results.note(f"{what} failed: {error.message}; the answers are all there")
         except Exception as error:
             logger.exception("%s failed in run %s", what, self._results.run_id)
-            why = error.message if isinstance(error, XzMagicsError) else f"{type(error).__name__}: {error}"
-            self._results.note(f"{what} failed: {why}; the answers are all there")
+            self._results.note(f"{what} failed: {type(error).__name__}: {error}; the answers are all there")
 
     async def _score(self, work: Work) -> None:
+        self._rules_began = True
         await self._score_by_rules()
+        self._rules_ended = True
         await self._judge(work)
 
-    async def _score_by_rules(self) -> None:
-        from xz_magics.scores.rules import rule_scores
+    async def _score_by_rules(self, kinds: Collection[str] = ()) -> None:
+        """By all scorers, or by those of some kinds only."""
         from xz_magics.tools.function import in_thread
 
         faults = Faults()
-        pairs = [(outcome, task.scores) for outcome, task in self._scored()]
-        found: Any = await in_thread(lambda: rule_scores(pairs, faults), "xz_magics scores")
+        pairs = [
+            (outcome, [scorer for scorer in task.scores if not kinds or scorer.kind in kinds])
+            for outcome, task in self._scored()
+        ]
+        if not any(scorers for _, scorers in pairs):
+            return
+
+        def found_scores() -> dict[str, dict[str, Score]]:
+            from xz_magics.scores.rules import rule_scores
+
+            # After a Stop only the short time of `end_stopped` is left, and a function may cost money at each call.
+            return rule_scores((pair for pair in pairs if not (self._given_up if kinds else self._stopped())), faults)
+
+        found: Any = await in_thread(found_scores, "xz_magics scores")
         self._results.add_scores(found)
         for name, line in faults.told():
             self._results.note(line, about=f"score {name}")
@@ -106,15 +140,21 @@ class Furthering:
         if len(outcomes) < len(written):
             self._results.note(f"combine takes what is done alone: {len(outcomes):,} of {tasks_words(len(written))}")
         text: str | None = None
+        kept = ""
         for step in combine.steps:
+            if not isinstance(step, Filter) and not outcomes:
+                raise XzMagicsError(f"nothing is left to put together: {kept}")
             texts = [outcome.output or "" for outcome in outcomes] if text is None else [text]
             match step:
                 case Filter():
                     outcomes = await self._kept(step, outcomes)
+                    kept = kept_words(outcomes, len(written))
                 case Merge():
                     text = combining.merged(step, texts)
                 case Summarise():
                     text = await self._summary(work, step, texts)
+        if kept and text is not None:
+            self._results.note(f"combine puts together what its filters keep: {kept}")
         self._results.combined = outcomes if text is None else text
 
     async def _kept(self, step: Filter, outcomes: Sequence[Outcome]) -> list[Outcome]:
@@ -122,7 +162,8 @@ class Furthering:
 
         faults = Faults("filter {name} leaves out")
         scores = self._results.scores
-        kept: Any = await in_thread(lambda: combining.kept(step, outcomes, scores, faults), "xz_magics filter")
+        going_on = (outcome for outcome in outcomes if not self._stopped())
+        kept: Any = await in_thread(lambda: combining.kept(step, going_on, scores, faults), "xz_magics filter")
         for _, line in faults.told():
             self._results.note(line)
         return list(kept)
@@ -150,9 +191,4 @@ def _text(ended: TaskEnded) -> str:
 
 def _lost(endings: Sequence[TaskEnded]) -> str:
     """Such as "3 (2 skipped: quota_exceeded, 1 failed: schema)"."""
-    return f"{len(endings):,} ({', '.join(_reasons(endings))})"
-
-
-def _reasons(endings: Sequence[TaskEnded]) -> Iterator[str]:
-    for (status, error_type), count in Counter((ended.status, ended.error_type) for ended in endings).items():
-        yield f"{count:,} {status}" + (f": {error_type}" if error_type else "")
+    return f"{len(endings):,} ({', '.join(lost_words(endings))})"

@@ -68,9 +68,8 @@ async def see_through(
                 with enclosing(engine.stop):
                     await engine.execute(view.draw, further if further.is_needed else None)
             finally:
-                if engine.stopped:
-                    further.tell_of_stop()
-                await asyncio.gather(*(_close(provider) for provider in prepared.providers.values()))
+                closing = [_close(provider) for provider in prepared.providers.values()]
+                await asyncio.gather(*closing, *([further.end_stopped()] if engine.stopped else []))
         drawn = None if isinstance(view, WITHOUT_RESULTS) else await asyncio.to_thread(_drawn, results)
     except XzMagicsError as error:
         session.runs.drop(results)

@@ -52,13 +52,17 @@ def prepare(
     workspace: str | PathLike[str] | None = None,
     observers: Iterable[Observer] = (),
     on_result: Callable[[Outcome], None] | None = None,
+    sending: bool = True,
     **given: Any,
 ) -> Prepared:
-    """Raises SpecError, ConfigError, ModelError or NestingError. `given` are options that tasks share."""
+    """Raises SpecError, ConfigError, ModelError or NestingError. `given` are options that tasks share.
+
+    Where nothing is `sending`, the providers may lack their keys.
+    """
     check_asyncio()
     options = specs.check_options(given)
     settings = _settled(session.settings, retries=retries, stream=stream)
-    opener = Opener(settings, session.local_model, base_url=base_url)
+    opener = Opener(settings, session.local_model, base_url=base_url, sending=sending)
     document = specs.read(work, form=format)
     limits = specs.check_options({"quota": quota}).get("quota")
     options["quota"] = _tightest(document.head.get("quota"), options.get("quota"), limits)

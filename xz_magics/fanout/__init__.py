@@ -83,7 +83,7 @@ class Fanout:
 def fan_out(
     head: Mapping[str, Any], options: Mapping[str, Any], names: Mapping[str, object], *, written: int
 ) -> Fanout:
-    """Options win over the head, variable by variable. `written` tasks are to be multiplied. Raises SpecError."""
+    """Options win over the head. `written` tasks are to be multiplied. Raises SpecError."""
     shared = {**head, **options}
     variables = variables_of(head, options)
     table = _table(shared.get("foreach"), names)

@@ -26,17 +26,20 @@ class Combination:
 
 
 def variables_of(head: Mapping[str, Any], options: Mapping[str, Any]) -> Variables:
-    """Those of the options and of the head, as far as no option says otherwise.
+    """Those of the head and of the options. Raises SpecError where a field is given both one value and several.
 
-    Raises SpecError where one place gives a field both one value and several.
+    One value in the head gives way to several in the options; nothing that the head varies gives way unsaid.
     """
-    for level in (head, options):
-        for name, arms in level.get("matrix", {}).items():
-            if level.get(name) is not None:
+    varied, more = head.get("matrix", {}), options.get("matrix", {})
+    for variables, beside in ((varied, head), (varied, options), (more, options)):
+        for name, arms in variables.items():
+            if beside.get(name) is not None:
                 told = f"{named(name)} is given one value, and varied by the matrix"
                 raise arms[0].place.error(told, "take one of the two out")
-    kept = {name: arms for name, arms in head.get("matrix", {}).items() if options.get(name) is None}
-    return {**kept, **options.get("matrix", {})}
+    for name in varied.keys() & more.keys():
+        told = f"{named(name)} is varied by the matrix, and given several values among the options"
+        raise varied[name][0].place.error(told, "take one of the two out")
+    return {**varied, **more}
 
 
 def combinations_of(

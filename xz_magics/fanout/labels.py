@@ -4,7 +4,7 @@ import json
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from xz_magics.specs.designs import Arm
+from xz_magics.specs.designs import Arm, Scalar
 
 MOST = 80
 MOST_OF_ARMS = 40
@@ -42,24 +42,45 @@ def row_words(index: Sequence[str | int]) -> list[str]:
 
 def arm_words(combinations: Sequence[Mapping[str, Arm]]) -> list[str]:
     """What tells each combination apart, in a few words; all empty where there is only one."""
-    values = {name: {arms[name].name: arms[name] for arms in combinations} for name in combinations[0]}
-    varied = [name for name, arms in values.items() if len(arms) > 1]
-    width = MOST_OF_ARMS // max(1, len(varied)) - 1
-    words = {
-        name: dict(zip(values[name], _words(name, [*values[name].values()], width), strict=True)) for name in varied
-    }
+    values = {name: list({arms[name].name: arms[name].name for arms in combinations}) for name in combinations[0]}
+    varied = {name: found for name, found in values.items() if len(found) > 1}
+    for of_numbers in (True, False):
+        texts = {name: [_text(name, value, of_numbers=of_numbers) for value in found] for name, found in varied.items()}
+        widths = _widths({name: max(map(len, found)) for name, found in texts.items()})
+        if all(
+            len(text) <= widths[name]
+            for name, found in varied.items()
+            for value, text in zip(found, texts[name], strict=True)
+            if not isinstance(value, str)
+        ):
+            break
+    words = {name: dict(zip(varied[name], _words(name, texts[name], widths[name]), strict=True)) for name in varied}
     told = [" ".join(words[name][arms[name].name] for name in varied) for arms in combinations]
     if len(told) == 1 or (_differ(told) and all(len(text) <= MOST_OF_ARMS for text in told)):
         return told
     return [f"arm-{number}" for number in range(1, len(told) + 1)]
 
 
-def _words(variable: str, arms: Sequence[Arm], width: int) -> list[str]:
-    """Texts as they are, if need be cut; other values behind the variable's name; numbers where that would not do."""
-    words = [
-        _word(arm.name if isinstance(arm.name, str) else f"{variable}={json.dumps(arm.name)}", width) for arm in arms
-    ]
-    return words if all(words) and _differ(words) else [f"{variable}-{number}" for number in range(1, len(arms) + 1)]
+def _text(variable: str, value: Scalar, *, of_numbers: bool) -> str:
+    """A text as it is; another value behind the variable's name, if there is room for the names `of_numbers`."""
+    if isinstance(value, str):
+        return value
+    return f"{variable}={json.dumps(value)}" if of_numbers else json.dumps(value)
+
+
+def _widths(needs: Mapping[str, int]) -> dict[str, int]:
+    """Who needs little gets all of it; the others share what is left."""
+    left, widths = MOST_OF_ARMS - len(needs), {}
+    for place, name in enumerate(sorted(needs, key=needs.__getitem__)):
+        widths[name] = min(needs[name], left // (len(needs) - place))
+        left -= widths[name]
+    return widths
+
+
+def _words(variable: str, texts: Sequence[str], width: int) -> list[str]:
+    """The texts, if need be cut; numbers where that would not do."""
+    words = [_word(text, width) for text in texts]
+    return words if all(words) and _differ(words) else [f"{variable}-{number}" for number in range(1, len(texts) + 1)]
 
 
 def _word(text: str, width: int) -> str:

@@ -38,6 +38,9 @@ def costs_frame(runs: Iterable[Sequence[Outcome]], what: str) -> DataFrame:
     tags counts in the rows of both: by "tag" the rows do not add up to the run, by all else they do. `unpriced` counts
     the turns whose price is unknown, and which `cost_usd` does not hold. Raises SpecError for an unknown `what`.
     """
+    if not isinstance(what, str):
+        told = f"costs are told by one name, given as text, not a {type(what).__name__}"
+        raise SpecError(told, "ask once for each name")
     outcomes = [pair for run in runs for pair in _with_roots(run)]
     parts = _parts(what, dict.fromkeys(name for _, root in outcomes if root.trial for name in root.trial.arms))
     groups: dict[str, Group] = {}

@@ -1,5 +1,6 @@
 """What will be done: each trial of each spec with defaults, options and templates filled in, checked and in order."""
 
+import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
@@ -9,14 +10,17 @@ from typing import Any
 from xz_magics.config import Settings
 from xz_magics.errors import SpecError
 from xz_magics.fanout import Fanout, fan_out
+from xz_magics.keys import shown
 from xz_magics.plan.drafts import Drafts
-from xz_magics.plan.filling import Filling, names_used
+from xz_magics.plan.filling import TEXTS, Filling, names_used
 from xz_magics.plan.outputs import MOST_OUTPUT_BYTES, with_results
+from xz_magics.plan.units import with_units
 from xz_magics.records import Quota, Task, Trial
 from xz_magics.scores import check as check_scores, combining
 from xz_magics.scores.combining import Combine
 from xz_magics.specs import Document, Spec
 from xz_magics.specs.fields import FIELDS, is_varied
+from xz_magics.templates import lookalikes
 from xz_magics.tools.registry import Registry
 from xz_magics.tools.rights import check_grants
 
@@ -75,6 +79,7 @@ def make_plan(
     _check_order(tasks, lines, [*written])
     _check_tools(tasks, lines, tools)
     check_scores(tasks)
+    tasks = with_units(tasks)
     max_depth, combine = shared.get("max_depth", settings.max_depth), shared.get("combine")
     return Plan(
         tasks=tasks,
@@ -84,11 +89,16 @@ def make_plan(
         quota=shared.get("quota") or Quota(),
         rpm=shared.get("rpm"),
         tpm=shared.get("tpm"),
-        warnings=(*document.warnings, *_warnings(tasks, tools, max_depth), *_idle_variables(fanout, drafts.values())),
+        warnings=(
+            *document.warnings,
+            *_warnings(tasks, tools, max_depth),
+            *_idle_variables(fanout, drafts.values()),
+            *_lookalikes(fanout, drafts.values(), written),
+        ),
         dtypes=fanout.dtypes,
         combine=None
         if combine is None
-        else combining.resolved(combine, names, model=shared.get("model", tasks[0].model)),
+        else combining.resolved(combine, names, model=shared.get("model", tasks[0].model), tasks=tasks),
     )
 
 
@@ -195,6 +205,19 @@ def _idle_variables(fanout: Fanout, drafts: Iterable[Task]) -> Iterator[str]:
             close = get_close_matches(name, [field for field in FIELDS if is_varied(field)], n=1)
             mend = f"; did you mean `{close[0]}`?" if close else ""
             yield f"`{name}` of the matrix is in no template, so that its arms all ask the same{mend}"
+
+
+def _lookalikes(fanout: Fanout, drafts: Iterable[Task], labels: Collection[str]) -> Iterator[str]:
+    texts = dict.fromkeys(getattr(draft, name) or "" for draft in drafts for name in TEXTS)
+    texts |= dict.fromkeys(str(arm.value) for each in fanout.combinations for arm in each.arms.values())
+    found = list(dict.fromkeys(one for text in texts for one in lookalikes(text, labels)))
+    if found:
+        columns = [one for one in found if one[2:-2].strip() in fanout.rows[0].columns]
+        name = columns[0][2:-2].strip() if columns else "any name"
+        yield (
+            f"sent as it stands, for it is no template: {_shortened([shown(one) for one in found], ', ')}; "
+            f"a template is a name and its parts, and a column of any name is {{{{row[{json.dumps(name)}]}}}}"
+        )
 
 
 def _shortened(labels: Sequence[str], between: str) -> str:

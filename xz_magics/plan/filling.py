@@ -44,7 +44,10 @@ class Filling:
         return filled | {"after": tuple(after), "inserts": tuple(inserts), "expect": expect}
 
     def _arms(self, used: Collection[str], row: Row, combination: Combination) -> dict[str, Any]:
-        """What templates use of the variables. A value that is text may itself hold templates of the row."""
+        """What templates use of the variables. A value that is text is a part of what is written, as a prompt is: it
+
+        may itself hold templates. Data belongs into a table, whose values are never looked at again.
+        """
         values = {}
         for name in combination.arms.keys() & used:
             value = combination.arms[name].value

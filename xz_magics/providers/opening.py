@@ -33,7 +33,8 @@ OWN_KINDS = ("local", "scripted")
 
 class Opener:
     """Opens the providers of one run. `base_url` stands in place of a maker's own, and gets a key only if the
-    configuration binds its host to one. Raises ConfigError for what is wrong in the configuration.
+    configuration binds its host to one. Where nothing is `sending`, no key is needed. Raises ConfigError for what is
+    wrong in the configuration.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class Opener:
         local_model: LocalModel,
         *,
         base_url: str | None = None,
+        sending: bool = True,
         environ: Mapping[str, str] = os.environ,
     ) -> None:
         self._settings = settings
@@ -50,6 +52,7 @@ class Opener:
         self._endpoints = {name: _endpoint(name, written) for name, written in settings.endpoints.items()}
         self._prices = {model: _price(model, written) for model, written in settings.prices.items()}
         self._base_url = base_url
+        self._sending = sending
 
     def open_all(self, tasks: Sequence[Task], *, priced: bool, also: Iterable[str] = ()) -> dict[str, Provider]:
         """A provider for each model of the tasks, and for those that are wanted besides. Nothing is sent yet.
@@ -136,7 +139,7 @@ class Opener:
         if endpoint.key_env is None:
             return None
         key = checked_key(self._environ.get(endpoint.key_env), endpoint)
-        if key is None and not endpoint.on_this_machine:
+        if key is None and self._sending and not endpoint.on_this_machine:
             raise ModelError(
                 f"{endpoint.name}: needs a key, and {endpoint.key_env} is not set in the environment",
                 f"set {endpoint.key_env} before Jupyter starts, or take --model local, which needs no key",

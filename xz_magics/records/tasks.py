@@ -57,7 +57,8 @@ class Trial:
 
     `input` names what arms and repeats have in common: the task as written, with its row. `arms` are the matrix's
     variables, each with its value, or the name that the value was given. `row` is the index of the foreach row,
-    `columns` its values: texts, numbers, and lists and dicts of them. `repeat` counts from 1.
+    `columns` its values: texts, numbers, and lists and dicts of them. `repeat` counts from 1. `unit` is what counts as
+    one observation: tasks that share it are not independent.
     """
 
     input: str
@@ -65,6 +66,7 @@ class Trial:
     row: str | int | None = None
     columns: Mapping[str, Any] = field(default_factory=dict)
     repeat: int | None = None
+    unit: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

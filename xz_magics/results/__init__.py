@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
+from threading import Lock
 from typing import Any, overload
 
 from xz_magics.errors import TasksFailed, UnknownLabel
@@ -38,6 +39,9 @@ class Results(Experiments, Exports):
         self.run_id = run_id
         self.scores = {}
         self.combined = None
+        self.lambdas = {}
+        self._adding = Lock()
+        """By the names that they score under."""
         self._dtypes = dtypes or {}
         self._warnings = warnings
         self._notes: dict[str, str] = {}

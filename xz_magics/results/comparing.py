@@ -1,6 +1,7 @@
 """Arms of a run, compared by inputs: it alone knows which outcomes make up the value of an input in an arm."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import combinations
@@ -9,9 +10,9 @@ from typing import TYPE_CHECKING
 from xz_magics import stats
 from xz_magics.errors import SpecError
 from xz_magics.records import Outcome
-from xz_magics.records.scores import Scores, score_columns
-from xz_magics.results.places import Place, mend_of, places_of
-from xz_magics.views.wording import tasks_words
+from xz_magics.records.scores import Scores, score_columns, scorer_of
+from xz_magics.results.places import Place, demand_name, mend_of, places_of
+from xz_magics.views.wording import status_words, tasks_words
 
 if TYPE_CHECKING:
     from xz_magics.frames import DataFrame
@@ -20,9 +21,8 @@ if TYPE_CHECKING:
 
 MOST = 1e100
 """A score beyond it is missing as an infinite one is: its square is no number any more."""
-MANY = "p is corrected over all pairs by Holm's method; intervals and needed inputs are those of each pair alone"
 Cells = dict[str, dict[str, dict[str, list[float]]]]
-"""By arm, input and setting: a number for each repeat that has one."""
+"""By arm, unit and setting: a number for each repeat that has one."""
 
 
 class Comparison:
@@ -36,9 +36,10 @@ class Comparison:
         """A row per arm: counts, then mean and 95 % interval of score, tokens, cost and duration over its inputs.
 
         `inputs` are those behind the score's mean (where there is no score: those that have an answer), `answers` the
-        tasks that ended as done or incomplete, `failed` all others, `missing_scores` the answers without a score.
-        Tokens, cost and duration are those of answers. `within_sd` is the pooled standard deviation of repeats,
-        `between_sd` that of the inputs' values; both of the score.
+        tasks that ended as done or incomplete, `failed` all others: what failed, was refused, timed out, was cancelled
+        or skipped. `missing_scores` are answers that should have a score. Tokens, cost and duration are those of
+        answers. `within_sd` is the pooled standard deviation of repeats, `between_sd` that of the inputs' values; both
+        of the score.
         """
         from xz_magics.frames import comparing
 
@@ -49,7 +50,8 @@ class Comparison:
         """A row per pair of arms, `arm_a` minus `arm_b`, by the inputs that both have; `left_out` counts the others.
 
         `p_holm` is corrected over all pairs by Holm's method, the intervals are not; `needed_inputs` would find this
-        difference with 80 % power. Where there is no score, each pair has a row for tokens, cost and duration.
+        difference with 80 % power at the level that the correction leaves, 0.05 / number of pairs. Where
+        there is no score, each pair has a row for tokens, cost and duration.
         """
         from xz_magics.frames import comparing
         from xz_magics.views import verdicts
@@ -88,7 +90,8 @@ class Comparison:
 def compare(results: "Experiments", variable: str, score: str | None) -> Comparison:
     """Raises SpecError for a variable or a score that this run has not.
 
-    The unit is the input: its value in an arm is the mean over repeats, then over the values of all other variables.
+    Tasks of one unit are no independent inputs: its value in an arm is the mean over repeats, then over its tasks and
+    the values of all other variables.
     """
     places = places_of(results.outcomes, variable)
     name = _score_name(results.scores, places, score)
@@ -104,13 +107,13 @@ def compare(results: "Experiments", variable: str, score: str | None) -> Compari
         stats.Compared(
             variable=variable,
             score=name,
-            arms=tuple(_arms(places, measured, yes_no=yes_no, scored=name is not None)),
+            arms=tuple(_arms(places, measured, results.scores, name, yes_no=yes_no)),
             pairs=tuple(pair for measure in measures for pair in _pairs(measure, measured[measure], yes_no=yes_no)),
             notes=(
                 *_notes_of_state(results, places),
                 *_notes_of_scores(results.scores, places, name),
                 _unit(places),
-                *([MANY] if len(measured["score"]) > 2 else []),
+                *_notes_of_pairs(math.comb(len(measured["score"]), 2)),
             ),
         )
     )
@@ -123,6 +126,7 @@ def pivot(results: "Experiments", variable: str, value: str) -> "DataFrame":
 
     outcomes, table = results.outcomes, results.df
     places = places_of(outcomes, variable)
+    demand_name(value, "value")
     if value not in table.columns:
         raise SpecError(f"df has no column {value!r}", mend_of(value, [str(name) for name in table.columns]))
     row_of = {outcome.label: row for row, outcome in enumerate(outcomes)}
@@ -139,7 +143,8 @@ def pivot(results: "Experiments", variable: str, value: str) -> "DataFrame":
         )
         for place in places
     }
-    return pivoted.shown_by(partial(side_by_side.page, below=below))
+    rows = {keys[place.row]: place.trial.columns for place in places}
+    return pivoted.shown_by(partial(side_by_side.page, below=below, rows=rows))
 
 
 def _score_name(scores: Scores, places: Sequence[Place], asked: str | None) -> str | None:
@@ -147,6 +152,7 @@ def _score_name(scores: Scores, places: Sequence[Place], asked: str | None) -> s
     known = _score_names(scores, places)
     if asked is None:
         return known[0] if known else None
+    demand_name(asked, "score")
     names = {column: name for name, column in score_columns(scores).items() if name in known}
     found = asked if asked in known else names.get(asked)
     if found is None:
@@ -172,7 +178,7 @@ def _cells(places: Sequence[Place], number: Callable[[Outcome], float | None]) -
     for place in places:
         value = number(place.outcome) if place.answered else None
         if value is not None:
-            settings = cells[place.arm].setdefault(place.trial.input, {})
+            settings = cells[place.arm].setdefault(place.unit, {})
             settings.setdefault(place.setting, []).append(value)
     return cells
 
@@ -186,11 +192,16 @@ def _numbers(arms: Iterable[stats.Values]) -> Iterator[float]:
 
 
 def _arms(
-    places: Sequence[Place], measured: Mapping[stats.Measure, Cells], *, yes_no: bool, scored: bool
+    places: Sequence[Place],
+    measured: Mapping[stats.Measure, Cells],
+    scores_of: Scores,
+    score: str | None,
+    *,
+    yes_no: bool,
 ) -> Iterator[stats.Arm]:
     for name in measured["score"]:
         own = [place for place in places if place.arm == name]
-        answers = sum(place.answered for place in own)
+        answers = [place for place in own if place.answered]
         estimates: dict[stats.Measure, stats.Estimate] = {
             measure: stats.estimate(cells[name], bounds=(0, math.inf))
             for measure, cells in measured.items()
@@ -200,18 +211,28 @@ def _arms(
         estimates["score"] = stats.estimate(scores, yes_no=yes_no, bounds=(0, 1) if yes_no else None)
         yield stats.Arm(
             name=name,
-            inputs=len(estimates["score" if scored else "tokens"].points),
-            answers=answers,
-            failed=len(own) - answers,
-            missing_scores=answers - sum(1 for _ in _numbers([scores])) if scored else 0,
+            inputs=len(estimates["score" if score else "tokens"].points),
+            answers=len(answers),
+            failed=len(own) - len(answers),
+            missing_scores=sum(_is_asked(scores_of, place, score) for place in answers)
+            - sum(1 for _ in _numbers([scores])),
             estimates=estimates,
+            lost=Counter(status_words(place.outcome) for place in own if not place.answered),
         )
 
 
+def _is_asked(scores: Scores, place: Place, score: str | None) -> bool:
+    """Whether this score was asked for there: what is missing has an entry, too."""
+    scorers = map(scorer_of, scores.get(place.outcome.label, {}))
+    return score is not None and scorer_of(score) in scorers
+
+
 def _pairs(measure: stats.Measure, cells: Cells, *, yes_no: bool) -> list[stats.Pair]:
+    yes_no = yes_no and measure == "score"
+    pairs = math.comb(len(cells), 2)
     return stats.corrected(
         [
-            stats.pair(one, two, measure, (cells[one], cells[two]), yes_no=yes_no and measure == "score")
+            stats.pair(one, two, measure, (cells[one], cells[two]), yes_no=yes_no, pairs=pairs)
             for one, two in combinations(cells, 2)
         ]
     )
@@ -235,12 +256,26 @@ def _notes_of_scores(scores: Scores, places: Sequence[Place], name: str | None) 
     others = [other for other in _score_names(scores, places) if other != name]
     if others:
         yield f"score is {name}; others can be compared, too: {', '.join(others)}"
+    unasked = sum(place.answered and not _is_asked(scores, place, name) for place in places) if name else 0
+    if unasked:
+        yield f"{unasked:,} answer{' is' if unasked == 1 else 's are'} of tasks without this score, and not in its mean"
 
 
 def _unit(places: Sequence[Place]) -> str:
+    several = len({(place.unit, place.trial.input) for place in places}) > len({place.unit for place in places})
+    task = "the task with those that it builds on" if several else "the task"
+    kinds = {"the foreach row" if place.trial.row is not None else task for place in places}
     over = ["its repeats"] if any(place.trial.repeat is not None for place in places) else []
-    others = list(places[0].others)
+    others = [*(["its tasks"] if several else []), *places[0].others]
     if others:
         over.append(f"then over {' and '.join(others)}" if over else " and ".join(others))
     averaged = f"; its value in an arm is the mean over {', '.join(over)}" if over else ""
-    return f"the unit is the input, a task as written with its foreach row{averaged}"
+    return f"the unit is {', or without one '.join(sorted(kinds))}{averaged}"
+
+
+def _notes_of_pairs(pairs: int) -> Iterator[str]:
+    if pairs > 1:
+        yield (
+            f"p is corrected over all pairs by Holm's method, needed inputs are reckoned at 0.05 / {pairs:,} pairs;"
+            " intervals are those of each pair alone"
+        )

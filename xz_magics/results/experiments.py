@@ -1,6 +1,7 @@
 """A run as an experiment: answers as fields, scores, arms side by side, and what each part of it cost."""
 
 from collections.abc import Callable, Mapping
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from xz_magics.records import Outcome
@@ -19,22 +20,27 @@ class Experiments(Tables):
     """
 
     combined: Any
+    lambdas: dict[str, Any]
     _notes: dict[str, str]
+    _adding: Lock
 
     def note(self, text: str, *, about: str = "") -> None:
         """A line for `warnings`, in the place of what was said of the same before; an empty one takes that away."""
         self._notes[about or text] = text
 
     def add_scores(self, scores: Scores) -> None:
-        """They take the place of what the scorers of these names said before."""
-        names = {name for of_one in scores.values() for name in of_one}
-        outdated = {scorer_of(name) for name in names}
-        kept = {
-            label: {name: score for name, score in of_one.items() if name in names or scorer_of(name) not in outdated}
-            for label, of_one in self.scores.items()
-        }
-        labels = dict.fromkeys([*kept, *scores])
-        self.scores = {label: {**kept.get(label, {}), **scores.get(label, {})} for label in labels}
+        """They take the place of what the scorers of these names said before. From whatever thread."""
+        with self._adding:
+            names = {name for of_one in scores.values() for name in of_one}
+            outdated = {scorer_of(name) for name in names}
+            kept = {
+                label: {
+                    name: score for name, score in of_one.items() if name in names or scorer_of(name) not in outdated
+                }
+                for label, of_one in self.scores.items()
+            }
+            labels = dict.fromkeys([*kept, *scores])
+            self.scores = {label: {**kept.get(label, {}), **scores.get(label, {})} for label in labels}
 
     @property
     def fields_df(self) -> "DataFrame":
@@ -56,8 +62,9 @@ class Experiments(Tables):
     def compare_by(self, variable: str, score: str | None = None) -> "Comparison":
         """The arms of one variable of the matrix, side by side and pair by pair; `score` is the first unless named.
 
-        The unit is the input, a task as written with its foreach row: its value in an arm is the mean over repeats,
-        then over the values of all other variables. Raises SpecError for a variable or a score that this run has not.
+        The unit is the foreach row, or without a table the task with those that it builds on: its value in an arm is
+        the mean over repeats, then over its tasks and the values of all other variables.
+        Raises SpecError for a variable or a score that this run has not.
         """
         from xz_magics.results import comparing
 
@@ -66,7 +73,8 @@ class Experiments(Tables):
     def pivot(self, variable: str, value: str = "output") -> "DataFrame":
         """A row per input, other variables and repeat, a column per arm: the answers, or another column of `df`.
 
-        A page shows them side by side with their scores. Raises SpecError for a name that this run has not.
+        A page shows them side by side with their scores, and what stands in the foreach row.
+        Raises SpecError for a name that this run has not.
         """
         from xz_magics.results import comparing
 

@@ -24,8 +24,14 @@ class Place:
         return self.outcome.status in {"done", "incomplete"}
 
     @property
+    def unit(self) -> str:
+        """What is one observation: all that shares it is averaged."""
+        return self.trial.unit or self.trial.input
+
+    @property
     def setting(self) -> str:
-        return _key(self.others)
+        """All that tells it apart from the others of its arm and unit, but the repeat."""
+        return _key([self.trial.input, self.others])
 
     @property
     def row(self) -> tuple[Any, ...]:
@@ -35,6 +41,7 @@ class Place:
 
 def places_of(outcomes: Sequence[Outcome], variable: str) -> list[Place]:
     """Of all outcomes that have the variable. Raises SpecError where there are none."""
+    demand_name(variable, "variable")
     trials = [(outcome, outcome.trial) for outcome in outcomes if outcome.trial is not None]
     found = [(outcome, trial) for outcome, trial in trials if variable in trial.arms]
     if not found:
@@ -50,6 +57,13 @@ def places_of(outcomes: Sequence[Outcome], variable: str) -> list[Place]:
         )
         for outcome, trial in found
     ]
+
+
+def demand_name(given: Any, what: str) -> None:
+    """Raises SpecError for several names, and for whatever else is no text."""
+    if not isinstance(given, str):
+        told = f"the {what} must be one name, given as text, not a {type(given).__name__}"
+        raise SpecError(told, "ask once for each name")
 
 
 def mend_of(name: str, known: Sequence[str]) -> str:

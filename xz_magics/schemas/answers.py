@@ -103,10 +103,13 @@ def _plain(written: Any) -> Any:
 def _check(schema: Mapping[str, Any]) -> None:
     """Raises NoSchemaError unless it is a JSON schema that can be checked by itself: nothing is ever fetched."""
     from jsonschema import SchemaError as Wrong
-    from jsonschema.validators import Draft202012Validator, validator_for
+    from jsonschema.validators import Draft3Validator, Draft202012Validator, validator_for
 
+    kind = validator_for(schema, Draft202012Validator)
+    if kind is Draft3Validator:
+        raise NoSchemaError("draft 3 is not taken", "write it for draft 4 or newer: `required` is a list", ("$schema",))
     try:
-        validator_for(schema, Draft202012Validator).check_schema(schema)
+        kind.check_schema(schema)
     except Wrong as error:
         told = error.message if len(error.message) <= 200 else f"{error.validator} does not hold"
         raise NoSchemaError(f"this is no JSON schema: {told}", "mend it here", tuple(error.path)) from error
@@ -117,6 +120,11 @@ def _check(schema: Mapping[str, Any]) -> None:
             raise NoSchemaError("it is nested too deeply", "take it apart", path)
         if odd := next((key for key in _UNUSUAL if isinstance(part.get(key), str)), None):
             raise NoSchemaError(f"{odd} is not taken", "refer by $ref, as in #/$defs/name", (*path, odd))
+        if path[-1:] not in {("properties",), ("$defs",)} and part.get("patternProperties"):
+            hint = "name the fields in `properties`"
+            raise NoSchemaError("patternProperties is not taken", hint, (*path, "patternProperties"))
+        if isinstance(part.get("pattern"), str):
+            _check_pattern(part["pattern"], (*path, "pattern"))
         reference = part.get("$ref")
         if isinstance(reference, str) and not _leads_somewhere(schema, reference):
             hint = "refer to a part of this schema, as in #/$defs/name"
@@ -133,6 +141,23 @@ def _parts(schema: Mapping[str, Any]) -> Iterator[tuple[tuple[str | int, ...], M
             left += [((*path, key), value) for key, value in part.items()]
         elif isinstance(part, list):
             left += [((*path, place), value) for place, value in enumerate(part)]
+
+
+def _check_pattern(pattern: str, path: tuple[str | int, ...]) -> None:
+    from pydantic_core import SchemaError as NoPattern
+
+    try:
+        _matcher(pattern)
+    except NoPattern as error:
+        hint = "write it without look-around and without references to what was found before"
+        raise NoSchemaError(f"the pattern {shown(pattern)} cannot be checked", hint, path) from error
+
+
+def _matcher(pattern: str) -> Any:
+    """By an engine that never goes back: Python's own may take for ever, and nothing can stop it."""
+    from pydantic_core import SchemaValidator, core_schema
+
+    return SchemaValidator(core_schema.str_schema(pattern=pattern))
 
 
 def _leads_somewhere(schema: Any, reference: str) -> bool:
@@ -177,15 +202,37 @@ def _fitted(schema: AnswerSchema, value: Any) -> Any:
     from jsonschema.exceptions import best_match
     from jsonschema.validators import Draft202012Validator, validator_for
 
-    validator = validator_for(schema.json, Draft202012Validator)(schema.json)
+    validator = _bounded(validator_for(schema.json, Draft202012Validator))(schema.json)
     try:
         faults = [best_match(iter([fault])) for fault in islice(validator.iter_errors(value), MOST_FAULTS)]
     except RecursionError as error:
         raise SchemaError(f"{WHOLE} cannot be checked: its schema refers to itself without end") from error
+    except ArithmeticError as error:
+        raise SchemaError(f"{WHOLE} cannot be checked: it holds a number that is too large") from error
     if faults:
         lines = [line for fault in faults for line in _lines(fault)]
         raise SchemaError(listed(list(dict.fromkeys(lines))), _fields(schema))
     return value
+
+
+def _bounded(kind: Any) -> Any:
+    """The same checks, but those whose time grows without bound."""
+    from jsonschema import ValidationError
+    from jsonschema.validators import extend
+    from pydantic_core import ValidationError as NoMatch
+
+    def pattern(_: Any, wanted: str, value: Any, __: Any) -> Iterator[ValidationError]:
+        if isinstance(value, str):
+            try:
+                _matcher(wanted).validate_python(value)
+            except NoMatch:
+                yield ValidationError(f"{wanted} does not match")
+
+    def unique(_: Any, wanted: bool, value: Any, __: Any) -> Iterator[ValidationError]:  # noqa: FBT001 - jsonschema's
+        if wanted and isinstance(value, list) and len({json.dumps(one, sort_keys=True) for one in value}) < len(value):
+            yield ValidationError("not unique")
+
+    return extend(kind, {"pattern": pattern, "uniqueItems": unique})
 
 
 def _lines(fault: Any) -> Iterator[str]:
@@ -221,7 +268,7 @@ def _validated(model: Any, value: Any) -> Any:
         raise SchemaError(
             listed([_line(fault) for fault in faults]), f"the fields are: {', '.join(model.model_fields)}"
         ) from error
-    except Exception as error:  # the user's own validators may raise anything
+    except (Exception, SystemExit) as error:  # the user's own validators may raise anything
         raise SchemaError(f"{WHOLE} could not be checked by {model.__name__}: {error!r}") from error
 
 
@@ -236,6 +283,6 @@ def _dumped(model: Any, instance: Any) -> Any:
     try:
         value = instance.model_dump(mode="json", by_alias=True)
         json.dumps(value, allow_nan=False)
-    except Exception as error:  # the user's own serializers may raise anything
+    except (Exception, SystemExit) as error:  # the user's own serializers may raise anything
         raise SchemaError(f"{model.__name__} cannot be written as JSON: {error!r}") from error
     return value

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from difflib import get_close_matches
 from typing import Any
 
 from xz_magics.errors import SpecError
@@ -13,6 +14,9 @@ from xz_magics.scores.functions import checked_function, named_function
 from xz_magics.specs.scoring import WORDS, Summarise
 
 __all__ = ["check", "models", "resolved"]
+
+_FIRST_NAME = re.compile(r"(?:\$\.)?([^\W\d]\w*)(?![\w(])")
+_MOST_LISTED = 10
 
 
 def resolved(written: Sequence[Scorer], names: Mapping[str, object], *, model: str) -> tuple[Scorer, ...]:
@@ -28,6 +32,8 @@ def check(tasks: Iterable[Task]) -> None:
         for scorer in task.scores:
             if scorer.kind in {"function", "judge"}:
                 continue
+            if scorer.kind == "json_path" and task.schema is not None:
+                _check_path(task, scorer, task.schema.json)
             expected = task.expect if scorer.given is None else scorer.given
             if expected is None:
                 lacking.setdefault(scorer.name, task)
@@ -72,3 +78,15 @@ def _check_kind(task: Task, scorer: Scorer, expected: Any) -> None:
         except (re.error, OverflowError, RecursionError, TypeError) as error:
             told = f"task {task.label!r}: {shown(str(expected))} is no regular expression: {error}"
             raise SpecError(told, "escape it: \\( \\[ \\.") from error
+
+
+def _check_path(task: Task, scorer: Scorer, schema: Mapping[str, Any]) -> None:
+    """Raises SpecError where the path begins with a field that the answer cannot have."""
+    fields, closed = schema.get("properties", {}), schema.get("additionalProperties") is False
+    first = _FIRST_NAME.match(scorer.path)
+    if first is None or first[1] in fields or not closed:
+        return
+    close = get_close_matches(first[1], fields, n=1)
+    known = f"it has: {', '.join(shown(name) for name in [*fields][:_MOST_LISTED])}"
+    told = f"task {task.label!r}: score {scorer.name} looks for {shown(first[1])}, which no answer by its schema has"
+    raise SpecError(told, f"did you mean {close[0]}?" if close else known)

@@ -1,13 +1,14 @@
 """How the outputs of many tasks become one result: merged, filtered, or summarised chunk by chunk."""
 
 import operator
+from asyncio import CancelledError
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from xz_magics.characters import whole
 from xz_magics.errors import SpecError
-from xz_magics.records import Outcome, Task
+from xz_magics.records import Outcome, Scorer, Task
 from xz_magics.records.scores import Scores, score_columns
 from xz_magics.scores.fencing import FENCE_BYTES, TOLD, cut, fenced, mark, room_bytes
 from xz_magics.scores.functions import Faults, checked_function, named_function
@@ -32,9 +33,20 @@ class Combine:
     steps: tuple[Step, ...]
 
 
-def resolved(written: Sequence[Step], names: Mapping[str, object], *, model: str) -> Combine:
-    """With the functions of the notebook, and a model where a summary has none. Raises SpecError."""
-    return Combine(steps=tuple(_complete(step, names, model) for step in written))
+def resolved(
+    written: Sequence[Step], names: Mapping[str, object], *, model: str, tasks: Sequence[Task] | None = None
+) -> Combine:
+    """With the functions of the notebook, and a model where a summary has none.
+
+    Raises SpecError, also for a filter by a score that the tasks, where they are given, cannot come to.
+    """
+    steps = tuple(_complete(step, names, model) for step in written)
+    if tasks is not None:
+        scorers = {scorer.name: scorer for task in tasks for scorer in task.scores}
+        for step in steps:
+            if isinstance(step, Filter) and step.sign:
+                _check_score(step.name, [*scorers.values()])
+    return Combine(steps=steps)
 
 
 def whole_ones(outcomes: Iterable[Outcome]) -> list[Outcome]:
@@ -53,7 +65,7 @@ def kept(step: Filter, outcomes: Iterable[Outcome], scores: Scores, faults: Faul
     """
     if step.function is not None:
         return [outcome for outcome in outcomes if _holds(step.function, outcome, step.name, faults)]
-    name = _scored(step.name, scores)
+    name = _scored(step.name, score_columns(scores))
     found = []
     for outcome in outcomes:
         score = scores.get(outcome.label, {}).get(name)
@@ -114,16 +126,27 @@ def _complete(step: Step, names: Mapping[str, object], model: str) -> Step:
 def _holds(function: Callable[..., Any], outcome: Outcome, name: str, faults: Faults) -> bool:
     try:
         return bool(function(outcome))
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever the notebook's code raises is told
+    except (Exception, SystemExit, CancelledError) as error:  # noqa: BLE001 - whatever the notebook's code raises
         faults.add(name, outcome.label, f"{type(error).__name__}: {error}", error)
         return False
 
 
-def _scored(name: str, scores: Scores) -> str:
-    """The scorer's name for its own name or that of its column."""
-    columns = score_columns(scores)
+def _check_score(name: str, scorers: Sequence[Scorer]) -> None:
+    """A function may give scores by any key, which nobody knows before."""
+    alone = len(scorers) == 1
+    known = {scorer.name: "score" if alone else f"score.{scorer.name}" for scorer in scorers}
+    functions = [scorer.name for scorer in scorers if scorer.kind == "function"]
+    beginnings = {f"{prefix}{function}." for function in functions for prefix in ("", "score.")}
+    if alone and functions:
+        beginnings.add("score.")
+    if not name.startswith(tuple(beginnings)):
+        _scored(name, known)
+
+
+def _scored(name: str, columns: Mapping[str, str]) -> str:
+    """The scorer's name for its own name, that of its column, or `score.name`."""
     for scorer, column in columns.items():
-        if name in {scorer, column}:
+        if name in {scorer, column, f"score.{scorer}"}:
             return scorer
     there = ", ".join(columns.values()) or "none: give the tasks `score`"
     raise SpecError(f"no score is called {name!r}", f"there are: {there}")
@@ -131,11 +154,11 @@ def _scored(name: str, scores: Scores) -> str:
 
 def _parts(text: str, most_bytes: int) -> Iterator[str]:
     """The text, cut between characters where it has more bytes than that."""
-    raw = whole(text).encode()
-    while raw:
-        part = raw[:most_bytes].decode("utf-8", "ignore")
+    raw, at = whole(text).encode(), 0
+    while at < len(raw):
+        part = raw[at : at + most_bytes].decode("utf-8", "ignore")
         yield part
-        raw = raw[len(part.encode()) :]
+        at += len(part.encode())
 
 
 def _prompt(asked: str, chunk: Sequence[str]) -> str:

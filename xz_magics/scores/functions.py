@@ -3,6 +3,7 @@
 import inspect
 import logging
 import math
+from asyncio import CancelledError
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
@@ -26,6 +27,7 @@ class Faults:
         self._what = what
         self._first: dict[str, tuple[str, str]] = {}
         self._counts: dict[str, int] = {}
+        self._lines: dict[str, str] = {}
 
     def add(self, name: str, label: str, message: str, error: BaseException | None = None) -> None:
         if error is not None and name not in self._first:
@@ -33,9 +35,16 @@ class Faults:
         self._first.setdefault(name, (label, message))
         self._counts[name] = self._counts.get(name, 0) + 1
 
+    def add_line(self, name: str, line: str) -> None:
+        """What is no fault of single answers."""
+        self._lines[name] = line
+
     def told(self) -> Iterator[tuple[str, str]]:
-        """The scorer's name and a line about it."""
+        """The scorer's name and a line about it; of two the one that says more."""
+        yield from self._lines.items()
         for name, (label, message) in self._first.items():
+            if name in self._lines:
+                continue
             count = self._counts[name]
             answers = f"the answer of {label}" if count == 1 else f"{count:,} answers, first in that of {label}"
             told = " ".join(masked(message).split())[:MOST_SHOWN_CHARACTERS]
@@ -67,7 +76,7 @@ def given_by(function: Function, outcome: Outcome, name: str, faults: Faults) ->
     try:
         given = function(outcome)
         several = {f"{name}.{key}": value for key, value in given.items()} if isinstance(given, Mapping) else {}
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever the notebook's code raises is told
+    except (Exception, SystemExit, CancelledError) as error:  # noqa: BLE001 - whatever the notebook's code raises
         faults.add(name, outcome.label, f"{type(error).__name__}: {error}", error)
         return {name: None}
     values = several or {name: None if isinstance(given, Mapping) else given}

@@ -42,7 +42,8 @@ def verdict(judge: Judge, ended: TaskEnded) -> float | None:
     """The number of the word that it chose; None where there is no verdict."""
     if ended.status != "done" or not isinstance(ended.value, Mapping):
         return None
-    return judge.scale.get(str(ended.value.get("verdict")))
+    word = ended.value.get("verdict")
+    return judge.scale.get(str(int(word) if isinstance(word, float) and word.is_integer() else word))
 
 
 def _judged(outcome: Outcome, task: Task, name: str, judge: Judge) -> Judged:

@@ -26,6 +26,8 @@ NOTHING_EXPECTED = "it has nothing to compare with: give the task `expect`"
 _NOTHING = object()
 
 Work = Iterable[tuple[Outcome, Sequence[Scorer]]]
+Led = dict[tuple[str, str], list[bool]]
+"""By a scorer's name and its path: whether it led to something in each answer."""
 
 
 def rule_scores(work: Work, faults: Faults) -> dict[str, dict[str, Score]]:
@@ -35,6 +37,7 @@ def rule_scores(work: Work, faults: Faults) -> dict[str, dict[str, Score]]:
     """
     scores: dict[str, dict[str, Score]] = {}
     searches: list[tuple[str, str, patterns.Search]] = []
+    led: Led = {}
     for outcome, scorers in work:
         of_one: dict[str, Score] = {}
         for scorer in scorers:
@@ -47,13 +50,14 @@ def rule_scores(work: Work, faults: Faults) -> dict[str, dict[str, Score]]:
             elif _expected(scorer, outcome) is None:
                 faults.add(scorer.name, outcome.label, NOTHING_EXPECTED)
             elif scorer.kind != "regex":
-                of_one[scorer.name] = _holds(scorer, outcome)
+                of_one[scorer.name] = _holds(scorer, outcome, led)
             elif (pattern := _pattern(scorer, outcome, faults)) is not None:
                 search = patterns.Search(pattern, scorer.ignore_case, outcome.output or "")
                 searches.append((outcome.label, scorer.name, search))
         if of_one:
             scores[outcome.label] = of_one
     _search(searches, scores, faults)
+    _tell_of_paths(led, faults)
     _name_alike(scores)
     return scores
 
@@ -108,16 +112,16 @@ def same(found: Any, expected: Any, *, ignore_case: bool = False) -> bool:
     return False
 
 
-def _holds(scorer: Scorer, outcome: Outcome) -> bool:
+def _holds(scorer: Scorer, outcome: Outcome, led: Led) -> bool:
     expected = _expected(scorer, outcome)
-    match scorer.kind:
-        case "contains":
-            wanted = expected if isinstance(expected, list | tuple) else [expected]
-            text = _folded(outcome.output or "", scorer.ignore_case)
-            return all(_folded(_text_of(item), scorer.ignore_case) in text for item in wanted)
-        case "json_path":
-            found = _at(scorer.path, _data(outcome))
-            return same(found, expected, ignore_case=scorer.ignore_case)
+    if scorer.kind == "contains":
+        wanted = expected if isinstance(expected, list | tuple) else [expected]
+        text = _folded(outcome.output or "", scorer.ignore_case)
+        return all(_folded(_text_of(item), scorer.ignore_case) in text for item in wanted)
+    if scorer.kind == "json_path":
+        found = _at(scorer.path, _data(outcome))
+        led.setdefault((scorer.name, scorer.path), []).append(found is not _NOTHING)
+        return same(found, expected, ignore_case=scorer.ignore_case)
     if isinstance(expected, str) and outcome.value is None:
         return same(outcome.output, expected, ignore_case=scorer.ignore_case)
     return same(_data(outcome), expected, ignore_case=scorer.ignore_case)
@@ -175,6 +179,13 @@ def _search(
         scores[label][name] = holds
         if holds is None:
             faults.add(name, label, why)
+
+
+def _tell_of_paths(led: Led, faults: Faults) -> None:
+    for (name, path), leads in led.items():
+        if not any(leads):
+            answers = "the only answer" if len(leads) == 1 else f"any of {len(leads):,} answers"
+            faults.add_line(name, f"json_path `{path}` found nothing in {answers}")
 
 
 def _name_alike(scores: Mapping[str, dict[str, Score]]) -> None:

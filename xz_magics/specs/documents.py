@@ -4,6 +4,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from json import JSONDecodeError
 from typing import Any
 
@@ -128,8 +129,19 @@ def _labelled(entries: Mapping[str, Node]) -> Iterator[tuple[str, Node]]:
         refuse_key_name(name, node.start)
         single_prompt = len(entries) == 1 and name.casefold() in PROMPT
         if is_field(name) and not single_prompt:
+            _refuse_misspelt(entries)
             raise node.start.error(f"{named(name)} names a field, so no label here may be called so", _FORM)
         yield line(80)(Node(place=node.start, value=name, text=name), "the label"), node
+
+
+def _refuse_misspelt(entries: Mapping[str, Node]) -> None:
+    """Beside a prompt there may stand what makes many tasks of one."""
+    if PROMPT.isdisjoint(entries):
+        return
+    for name, node in entries.items():
+        close = () if is_field(name) else get_close_matches(name.strip().casefold(), sorted(DESIGN), n=1)
+        if close:
+            raise node.start.error(f"unknown field {named(name)}", f"did you mean {named(close[0])}?")
 
 
 def _spec(label: str | None, node: Node, *, prompted: bool) -> tuple[Spec, Place]:

@@ -24,6 +24,7 @@ SUMMARISE = "Summarise the texts below in one text. Keep what most of them say, 
 _KINDS = (*WORDS, "json_path", "judge")
 _TEXT_KINDS = frozenset({*WORDS, "json_path"})
 _MEND = "write equals, contains, regex, the name of a function, or a mapping such as {contains: Paris}"
+_STEPS = ("merge", "summarise", "filter")
 _COMBINE_MEND = "write merge, summarise, {filter: score >= 0.5}, or a list of these"
 _SCALE_MEND = "for example [1, 2, 3, 4, 5], [bad, fair, good] or {wrong: 0, right: 1}"
 _BOUND = re.compile(r"(?P<score>[^<>=!]*[^<>=!\s])\s*(?P<sign>>=|<=|==|!=|>|<)\s*(?P<bound>[-+]?\d*\.?\d+(?:e-?\d+)?)")
@@ -168,7 +169,15 @@ def _step(node: Node, name: str) -> Step:
                     return Summarise(**given)
                 case "filter":
                     return _filter(item)
+            raise node.error(f"{name} has no step {named(kind)}", _meant(kind))
+        case str() as word:
+            raise node.error(f"{name} cannot be {node}", _meant(word))
     raise node.error(f"{name} cannot be {node}", _COMBINE_MEND)
+
+
+def _meant(step: str) -> str:
+    close = get_close_matches(step, _STEPS, n=1)
+    return f"did you mean {named(close[0])}?" if close and close[0] != step else _COMBINE_MEND
 
 
 def _filter(node: Node) -> Filter:

@@ -1,10 +1,14 @@
-"""A table of rows, given as a DataFrame or as a list: this file alone knows the look of a DataFrame."""
+"""A table of rows, given as a DataFrame, a Series or a list: this file alone knows the look of the first two."""
 
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import PurePath
 from typing import Any, TypeGuard
+from uuid import UUID
 
 from xz_magics.keys import shown
 from xz_magics.specs.nodes import HALF, MOST_DEPTH, Place, half_character, too_deep
@@ -12,20 +16,23 @@ from xz_magics.specs.nodes import HALF, MOST_DEPTH, Place, half_character, too_d
 MOST_ROWS = 10_000
 MOST_CELLS = 1_000_000
 ITEM = "item"
-"""The one column of a list of plain values."""
+"""The one column of a list of plain values, or of a Series without a name."""
 
 PlaceAt = Callable[..., Place]
 """Where the table, one of its rows, or a cell of a row stands: called with nothing, the row, or row and column."""
 
 Where = tuple[int] | tuple[int, str]
 
-_MEND = "give a DataFrame, a list of mappings, or a list of plain values"
+_MEND = "give a DataFrame, a Series, a list of mappings, or a list of plain values"
+_TOLD_BY_TEXT = (Decimal, UUID, PurePath, timedelta)
+_TOLD_BY_TEXT_IN_PANDAS = frozenset({"Period", "Interval"})
 _PLAIN = "give texts, numbers, true or false, dates, or lists and mappings of these; or leave the column out"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """Each row holds every column, in plain JSON values: a missing one is None, a date its ISO text.
+    """Each row holds every column, in plain JSON values: a missing one is None, a date its ISO text, a Decimal or
+    a path its text.
 
     `index` names each row, `dtypes` tell what a DataFrame's columns were.
     """
@@ -40,14 +47,16 @@ def table_of(thing: object, at: PlaceAt) -> Table:
     """Raises SpecError for what is no table, has no rows, or holds what no prompt could."""
     if _is_frame(thing):
         return _Cells(at).of_frame(thing)
+    if _is_series(thing):
+        return _Cells(at).of_frame(thing.to_frame(thing.name if isinstance(thing.name, str) else ITEM))
     if is_list(thing):
         return _Cells(at).of_list(thing)
     raise at().error(f"a table was expected, not a value of type {type(thing).__name__}", _MEND)
 
 
 def is_table(thing: object) -> bool:
-    """Whether it looks like one: a DataFrame, or a list that holds something."""
-    return _is_frame(thing) or (is_list(thing) and len(thing) > 0)
+    """Whether it looks like one: a DataFrame, a Series, or a list that holds something."""
+    return _is_frame(thing) or _is_series(thing) or (is_list(thing) and len(thing) > 0)
 
 
 def is_list(thing: object) -> TypeGuard[Sequence[Any]]:
@@ -57,6 +66,11 @@ def is_list(thing: object) -> TypeGuard[Sequence[Any]]:
 def _is_frame(thing: object) -> bool:
     kind = type(thing)
     return all(hasattr(kind, name) for name in ("columns", "index", "isna", "ndim")) and getattr(thing, "ndim", 0) == 2
+
+
+def _is_series(thing: object) -> TypeGuard[Any]:
+    kind = type(thing)
+    return all(hasattr(kind, name) for name in ("name", "index", "isna", "to_frame")) and getattr(thing, "ndim", 0) == 1
 
 
 class _Cells:
@@ -144,8 +158,8 @@ class _Cells:
             case list() | tuple():
                 return [self._plain(item, where, depth + 1) for item in value]
         kind = type(value)
-        if hasattr(kind, "isoformat"):
-            return str(value.isoformat())
+        if (text := _own_text(value)) is not None:
+            return text
         if hasattr(kind, "tolist") and hasattr(kind, "dtype") and value.dtype.kind not in "mM":
             return self._plain(value.tolist(), where, depth + 1)
         told = repr(value) if isinstance(value, float) else f"a value of type {kind.__name__}"
@@ -167,6 +181,14 @@ def _is_missing(value: Any) -> bool:
     """None, NaN, and pandas' NA and NaT: the last has a date's look, and NA cannot be asked whether it is true."""
     unknown = value is None or type(value).__name__ in {"NAType", "NaTType"}
     return unknown or (isinstance(value, float) and math.isnan(value))
+
+
+def _own_text(value: Any) -> str | None:
+    """Of what is told by one plain text: a date's ISO form, and what str makes of a few other kinds."""
+    if hasattr(type(value), "isoformat"):
+        return str(value.isoformat())
+    told_so = isinstance(value, _TOLD_BY_TEXT) or type(value).__name__ in _TOLD_BY_TEXT_IN_PANDAS
+    return str(value) if told_so else None
 
 
 def _index(index: Any) -> tuple[str | int, ...]:

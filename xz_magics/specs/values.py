@@ -8,7 +8,7 @@ from typing import Any
 from xz_magics.keys import shown
 from xz_magics.records import Quota, Task
 from xz_magics.specs.nodes import MOST_DEPTH, Given, InValue, Node, Place, Value, sendable, too_deep
-from xz_magics.specs.tables import is_list
+from xz_magics.specs.tables import is_list, is_table
 
 MOST_VALUES = 250_000
 
@@ -70,7 +70,9 @@ class _Reader:
             if not isinstance(name, str):
                 raise InValue(path).error(f"a key must be text, not {type(name).__name__}", "make a str of it")
             inner = InValue(f"{path}[{shown(name)}]" if path else "")
-            rows = depth == 1 and name == "foreach" and is_list(value)  # may hold what no text can, such as dates
+            rows = (
+                depth == 1 and name == "foreach" and (is_list(value) or is_table(value))
+            )  # may hold what no text can, such as dates
             nodes[sendable(name, inner)] = self.node(
                 Given(value) if rows else value, inner.path or name, depth + 1, inner
             )

@@ -15,7 +15,7 @@ from xz_magics.stats.arms import (
     pair,
 )
 from xz_magics.stats.intervals import Interval
-from xz_magics.stats.power import LEAST_INPUTS
+from xz_magics.stats.power import LEAST_INPUTS, least_inputs
 
 __all__ = [
     "LEAST_INPUTS",
@@ -31,5 +31,6 @@ __all__ = [
     "compare",
     "corrected",
     "estimate",
+    "least_inputs",
     "pair",
 ]

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from xz_magics.stats.intervals import (
@@ -48,7 +48,8 @@ class Estimate:
 class Difference:
     """The first arm minus the second, over the inputs that both have. None: not told by so few or so equal inputs.
 
-    `method` names the test and the interval. `needed_inputs`: how many find this difference with 80 % power.
+    `method` names the test and the interval. `needed_inputs`: how many find this difference with 80 % power at the
+    level that a correction for all pairs leaves, 0.05 / pairs.
     """
 
     inputs: int
@@ -63,7 +64,8 @@ class Difference:
 class Arm:
     """One value of a variable. `inputs` are those behind the score, or where there is none those with an answer.
 
-    `answers` and `failed` count tasks, `missing_scores` the answers without a score.
+    `answers` and `failed` count tasks, with an answer and without; `lost` says how the latter ended, and how many in
+    each way. `missing_scores` counts the answers whose score is missing.
     """
 
     name: str
@@ -72,11 +74,15 @@ class Arm:
     failed: int
     missing_scores: int
     estimates: Mapping[Measure, Estimate]
+    lost: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pair:
-    """Two arms by one measure. `left_out` counts the inputs that only one of them has. `p_holm` speaks of all pairs."""
+    """Two arms by one measure. `left_out` counts the inputs that only one of them has.
+
+    `p_holm` is corrected for all `tested` pairs, which are those with a p.
+    """
 
     first: str
     second: str
@@ -84,6 +90,7 @@ class Pair:
     left_out: int
     difference: Difference
     p_holm: float | None = None
+    tested: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,8 +123,19 @@ def estimate(values: Values, *, yes_no: bool = False, bounds: Bounds | None = No
     )
 
 
-def pair(first: str, second: str, measure: Measure, values: tuple[Values, Values], *, yes_no: bool = False) -> Pair:
-    """By the inputs that both arms have, and of these by the settings that both have: like is compared with like."""
+def pair(
+    first: str,
+    second: str,
+    measure: Measure,
+    values: tuple[Values, Values],
+    *,
+    yes_no: bool = False,
+    pairs: int = 1,
+) -> Pair:
+    """By the inputs that both arms have, and of these by the settings that both have: like is compared with like.
+
+    `pairs`: among so many.
+    """
     one, two = values
     shared = {name: [key for key in one[name] if key in two[name]] for name in one if name in two}
     shared = {name: settings for name, settings in shared.items() if settings}
@@ -127,11 +145,11 @@ def pair(first: str, second: str, measure: Measure, values: tuple[Values, Values
         second=second,
         measure=measure,
         left_out=len(one.keys() | two.keys()) - len(shared),
-        difference=compare(*numbers, yes_no=yes_no),
+        difference=compare(*numbers, yes_no=yes_no, pairs=pairs),
     )
 
 
-def compare(first: Sequence[float], second: Sequence[float], *, yes_no: bool = False) -> Difference:
+def compare(first: Sequence[float], second: Sequence[float], *, yes_no: bool = False, pairs: int = 1) -> Difference:
     """The same inputs in two arms, in the same order. Below LEAST_INPUTS only the difference itself is told.
 
     Where each input comes to 0 or 1: the exact McNemar test and Newcombe's paired interval. Otherwise the t test and
@@ -143,7 +161,7 @@ def compare(first: Sequence[float], second: Sequence[float], *, yes_no: bool = F
     if found is None or inputs < LEAST_INPUTS:
         return Difference(inputs=inputs, difference=found)
     if yes_no and _all_yes_no(first) and _all_yes_no(second):
-        return _compare_yes_no(first, second, found)
+        return _compare_yes_no(first, second, found, pairs)
     spread = sd(differences)
     if not spread:
         p = exact_sign(inputs if found > 0 else 0, inputs if found < 0 else 0)
@@ -154,7 +172,7 @@ def compare(first: Sequence[float], second: Sequence[float], *, yes_no: bool = F
         interval=_cut(mean_interval(differences), (-1.0, 1.0) if yes_no else None),
         p=paired_t(differences),
         method="paired t",
-        needed_inputs=inputs_for_means(found, spread),
+        needed_inputs=inputs_for_means(found, spread, pairs=pairs),
     )
 
 
@@ -162,7 +180,7 @@ def corrected(pairs: Sequence[Pair]) -> list[Pair]:
     """With Holm's correction over all of these that have a p."""
     known = [one.difference.p for one in pairs if one.difference.p is not None]
     ps = iter(holm(known))
-    return [one if one.difference.p is None else replace(one, p_holm=next(ps)) for one in pairs]
+    return [one if one.difference.p is None else replace(one, p_holm=next(ps), tested=len(known)) for one in pairs]
 
 
 def _within_sd(repeats: Sequence[Sequence[float]]) -> float | None:
@@ -196,7 +214,7 @@ def _difference(first: float, second: float) -> float:
     return difference if abs(difference) > ROUNDING * max(abs(first), abs(second)) else 0.0
 
 
-def _compare_yes_no(first: Sequence[float], second: Sequence[float], found: float) -> Difference:
+def _compare_yes_no(first: Sequence[float], second: Sequence[float], found: float, pairs: int) -> Difference:
     inputs = len(first)
     both = sum(a + b == 2 for a, b in zip(first, second, strict=True))
     only_first, only_second = round(sum(first)) - both, round(sum(second)) - both
@@ -207,7 +225,7 @@ def _compare_yes_no(first: Sequence[float], second: Sequence[float], found: floa
         interval=paired_proportions_interval(both, only_first, only_second, neither),
         p=exact_sign(only_first, only_second),
         method="exact McNemar test, Newcombe interval",
-        needed_inputs=inputs_for_proportions(only_first / inputs, only_second / inputs),
+        needed_inputs=inputs_for_proportions(only_first / inputs, only_second / inputs, pairs=pairs),
     )
 
 

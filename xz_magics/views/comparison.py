@@ -59,7 +59,7 @@ def _arm_columns(compared: Compared) -> list[Column]:
     columns: list[Column] = [
         ("inputs", [f"{arm.inputs:,}" for arm in arms]),
         ("answers", [f"{arm.answers:,}" for arm in arms]),
-        ("failed", [_count(arm.failed) for arm in arms]),
+        ("without answer", [_count(arm.failed) for arm in arms]),
         ("without score", [_count(arm.missing_scores) for arm in arms]),
         *(
             (head, [verdicts.estimate_words(arm.estimates[measure], measure) for arm in arms])

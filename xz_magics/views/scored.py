@@ -1,26 +1,44 @@
 """Scores and what the outputs were combined to, in words: the same in every view."""
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 
+from xz_magics.events import TaskEnded
 from xz_magics.records import Outcome
 from xz_magics.records.scores import Score, Scores, score_columns, scorer_of
 
 MOST_COLUMNS = 3
 MOST_LINES = 8
+MOST_KEPT = 50
 MOST_CHARACTERS = 60
 """Of a column's name: a function may give any key."""
 
 
 def score_lines(outcomes: Sequence[Outcome], scores: Scores) -> list[str]:
-    """Such as "score: mean 0.75 over 20 answers, 4 missing", a line per column."""
+    """Such as "score: mean 0.75 over 20 answers, 4 missing (verdicts: 4 cut at max_tokens)", a line per column.
+
+    `outcomes` hold judges, too: they tell why a verdict is missing.
+    """
+    roots = [outcome for outcome in outcomes if outcome.written]
+    judges = {outcome.label: outcome for outcome in outcomes if outcome.purpose == "judge"}
     columns = score_columns(scores)
-    lines = [
-        f"{column[:MOST_CHARACTERS]}: {', '.join(_facts([score for score in _asked(name, outcomes, scores) if score]))}"
-        for name, column in [*columns.items()][:MOST_LINES]
-    ]
+    lines = []
+    for name, column in [*columns.items()][:MOST_LINES]:
+        asked = [*zip(roots, _asked(name, roots, scores), strict=True)]
+        missing = [judges.get(f"{outcome.label}/{name}") for outcome, score in asked if score == (None,)]
+        facts = _facts([score for _, score in asked if score], [judge for judge in missing if judge])
+        lines.append(f"{column[:MOST_CHARACTERS]}: {', '.join(facts)}")
     more = len(columns) - MOST_LINES
     return [*lines, f"… and {more:,} more in .scores"] if more > 0 else lines
+
+
+def lost_words(lost: Iterable[Outcome | TaskEnded]) -> Iterator[str]:
+    """Such as "2 skipped: quota_exceeded", "1 cut at max_tokens", for those that came to nothing."""
+    for (status, error_type), count in Counter((one.status, one.error_type) for one in lost).items():
+        if error_type == "length":
+            yield f"{count:,} cut at max_tokens"
+        else:
+            yield f"{count:,} {status}" + (f": {error_type}" if error_type else "")
 
 
 def score_cells(outcomes: Sequence[Outcome], scores: Scores) -> list[tuple[str, list[str]]]:
@@ -32,11 +50,11 @@ def score_cells(outcomes: Sequence[Outcome], scores: Scores) -> list[tuple[str, 
     ]
 
 
-def combined_words(combined: Any) -> str:
-    """The text, or the labels of the outcomes that a filter has kept."""
-    if isinstance(combined, str):
-        return combined
-    return f"{len(combined):,} kept: {', '.join(outcome.label for outcome in combined)}"
+def kept_words(kept: Sequence[Outcome], of: int) -> str:
+    """Such as "2 of 3 kept: a, c"."""
+    labels = [outcome.label for outcome in kept[:MOST_KEPT]]
+    more = f" and {len(kept) - MOST_KEPT:,} more" if len(kept) > MOST_KEPT else ""
+    return f"{len(kept):,} of {of:,} kept" + (f": {', '.join(labels)}{more}" if labels else "")
 
 
 def _asked(name: str, outcomes: Sequence[Outcome], scores: Scores) -> Iterator[tuple[Score] | None]:
@@ -47,12 +65,13 @@ def _asked(name: str, outcomes: Sequence[Outcome], scores: Scores) -> Iterator[t
         yield (of_one.get(name),) if any(scorer_of(other) == scorer for other in of_one) else None
 
 
-def _facts(scores: Sequence[tuple[Score]]) -> Iterator[str]:
+def _facts(scores: Sequence[tuple[Score]], judges: Sequence[Outcome]) -> Iterator[str]:
+    """`judges`: of the scores that are missing."""
     known = [float(score) for (score,) in scores if score is not None]
     if known:
         yield f"mean {_number(sum(known) / len(known))} over {len(known):,} answer{'' if len(known) == 1 else 's'}"
     if missing := len(scores) - len(known):
-        yield f"{missing:,} missing"
+        yield f"{missing:,} missing" + (f" (verdicts: {', '.join(lost_words(judges))})" if judges else "")
 
 
 def _cell(score: Score) -> str:

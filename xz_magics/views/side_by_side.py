@@ -12,14 +12,17 @@ if TYPE_CHECKING:
     from xz_magics.frames import DataFrame
 
 MOST_ROWS, MOST_ARMS = 50, 12
+MOST_COLUMNS, MOST_BYTES_OF_A_COLUMN = 8, 200
 MOST_BYTES_OF_A_TEXT, MOST_BYTES_OF_TEXTS = 2_000, 120_000
 TALL = "max-height:12.6em;overflow:auto;white-space:pre-wrap;overflow-wrap:anywhere"
 
 Below = Mapping[tuple[Any, str], str]
 """What stands below an answer, by its row in the index and its arm."""
+Rows = Mapping[Any, Mapping[str, Any]]
+"""The columns of the foreach row, by the row in the index."""
 
 
-def page(table: "DataFrame", below: Below) -> str:
+def page(table: "DataFrame", below: Below, rows: Rows) -> str:
     """So much of the table as a notebook should keep: the rest is told."""
     shown = table.iloc[:MOST_ROWS, :MOST_ARMS]
     texts = shown.astype(object).where(shown.notna(), "")
@@ -27,8 +30,8 @@ def page(table: "DataFrame", below: Below) -> str:
     keys = [name for name in shown.index.names if name is not None]
     arms = [str(arm) for arm in shown.columns]
     heads = "".join(f'<th style="{WORDS}">{isolated(name_words(str(word)))}</th>' for word in [*keys, *arms])
-    rows = "".join(
-        f'<tr style="border-top:1px solid {FAINT}">{_keys(key)}'
+    body = "".join(
+        f'<tr style="border-top:1px solid {FAINT}">{_keys(key, rows.get(key, {}))}'
         + "".join(_cell(value, below.get((key, arm), ""), room) for value, arm in zip(values, arms, strict=True))
         + "</tr>"
         for key, values in zip(shown.index, texts.itertuples(index=False, name=None), strict=True)
@@ -42,7 +45,7 @@ def page(table: "DataFrame", below: Below) -> str:
         '<div class="tex2jax_ignore mathjax_ignore" style="line-height:1.4">'
         '<div style="max-height:60em;overflow:auto;margin:8px 0">'
         '<table cellpadding="5" style="width:100%;margin:0;border-collapse:collapse;table-layout:auto">'
-        f"<thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>"
+        f"<thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>"
         + (f'<div style="opacity:.7">… and {more} in this table</div>' if more else "")
         + "</div>"
     )
@@ -54,9 +57,16 @@ def below_words(outcome: Outcome, scores: Mapping[str, float | bool | None]) -> 
     return " · ".join([*ended, *(f"{name} {_score(score)}" for name, score in scores.items())])
 
 
-def _keys(key: Any) -> str:
-    parts = key if isinstance(key, tuple) else (key,)
-    return "".join(f'<td style="{WORDS}"><b>{isolated(name_words(str(part)))}</b></td>' for part in parts)
+def _keys(key: Any, row: Mapping[str, Any]) -> str:
+    first, *others = [
+        f"<b>{isolated(name_words(str(part)))}</b>" for part in (key if isinstance(key, tuple) else (key,))
+    ]
+    told = "".join(
+        f'<div dir="auto">{beginning(f"{name_words(name)}: {value}", MOST_BYTES_OF_A_COLUMN)}</div>'
+        for name, value in list(row.items())[:MOST_COLUMNS]
+    )
+    under = f'<div style="{TALL};opacity:.7;font-size:smaller">{told}</div>' if told else ""
+    return "".join(f'<td style="{WORDS}">{cell}</td>' for cell in [first + under, *others])
 
 
 def _cell(value: Any, below: str, room: int) -> str:

@@ -12,7 +12,7 @@ from xz_magics.metrics import duration_bins, token_bins
 from xz_magics.records import LimitUse, Outcome, Span, Status
 from xz_magics.records.scores import Scores
 from xz_magics.views import text
-from xz_magics.views.scored import combined_words, score_cells, score_lines
+from xz_magics.views.scored import kept_words, score_cells, score_lines
 from xz_magics.views.spans import whole_time
 from xz_magics.views.telling import histograms_told, timeline_told
 from xz_magics.views.wording import (
@@ -72,10 +72,11 @@ def page(
     """
     roots = [outcome for outcome in outcomes if outcome.written]
     above = "".join(
-        [_summary(outcomes, duration_s), *map(_score, score_lines(roots, scores)), *map(_warning, warnings)]
+        [_summary(outcomes, duration_s), *map(_line, score_lines(outcomes, scores)), *map(_warning, warnings)]
     )
-    shown = "" if combined is None else _combined(combined_words(combined))
-    below = "".join([shown, _histograms(roots), _timeline(outcomes, pauses), *map(_limit, uses)])
+    below = "".join(
+        [_combined(combined, len(roots)), _histograms(roots), _timeline(outcomes, pauses), *map(_limit, uses)]
+    )
     table = _table(outcomes, scores, MOST_BYTES - len(above.encode()) - len(below.encode())) if roots else ""
     return f'<div class="tex2jax_ignore mathjax_ignore" style="line-height:1.4">{above}{table}{below}</div>'
 
@@ -98,15 +99,19 @@ def _warning(warning: str) -> str:
     return f'<div style="margin:6px 0;{bar_beside("incomplete")}">{safe(warning)}</div>'
 
 
-def _score(line: str) -> str:
+def _line(line: str) -> str:
     return f'<div style="margin:2px 0">{safe(line)}</div>'
 
 
-def _combined(words: str) -> str:
-    """Closed, so that it pushes nothing out of sight."""
-    shown = beginning(words, MOST_BYTES_OF_COMBINED)
+def _combined(combined: Any, tasks: int) -> str:
+    """A text is closed, so that it pushes nothing out of sight; what filters have kept is one line."""
+    if combined is None:
+        return ""
+    if not isinstance(combined, str):
+        return _line(f"Combined: {kept_words(combined, tasks)}")
+    shown = beginning(combined, MOST_BYTES_OF_COMBINED)
     pre = f'<pre dir="auto" style="white-space:pre-wrap;max-height:24em;overflow:auto">{shown}</pre>'
-    return f"<details><summary>Combined: {len(words):,} characters</summary>{pre}</details>"
+    return f"<details><summary>Combined: {len(combined):,} characters</summary>{pre}</details>"
 
 
 def _table(outcomes: Sequence[Outcome], scores: Scores, room: int) -> str:

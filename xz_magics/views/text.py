@@ -10,7 +10,7 @@ from typing import Any
 from xz_magics.metrics import Bin, duration_bins, token_bins
 from xz_magics.records import LimitUse, Outcome, Status
 from xz_magics.records.scores import Scores
-from xz_magics.views.scored import combined_words, score_cells, score_lines
+from xz_magics.views.scored import kept_words, score_cells, score_lines
 from xz_magics.views.spans import most_by_column, most_words
 from xz_magics.views.wording import (
     SIGNS,
@@ -54,12 +54,12 @@ def page(
     `outcomes` hold nested subagents, too: each after its parent. They are counted, and have no row of their own.
     """
     roots = [outcome for outcome in outcomes if outcome.written]
-    told = [*map(_one_line, score_lines(roots, scores)), *(f"! {_one_line(warning)}" for warning in warnings)]
+    told = [*map(_one_line, score_lines(outcomes, scores)), *(f"! {_one_line(warning)}" for warning in warnings)]
     parts = ["\n".join([summary_line(outcomes, duration_s), *told])]
     if roots:
         parts += [
             table(outcomes, scores=scores),
-            "" if combined is None else _combined(combined_words(combined)),
+            _combined(combined, len(roots)),
             histogram_bars(duration_bins(roots), "Seconds per task"),
             histogram_bars(token_bins(roots), "Tokens per task"),
         ]
@@ -132,10 +132,14 @@ def _row(start: str, outcome: Outcome, width: int) -> list[str]:
     return [start.rstrip(), *(f"    {line}" for line in _wrapped(told, width - 4, ERROR_LINES))]
 
 
-def _combined(words: str) -> str:
-    """Its beginning, and how long it is where that is not all."""
-    more = f" … of {len(words):,} characters: see .combined" if len(words) > COMBINED_CHARACTERS else ""
-    return f"Combined\n{harmless(words[:COMBINED_CHARACTERS])}{more}"
+def _combined(combined: Any, tasks: int) -> str:
+    """The beginning of a text, and how long it is where that is not all; what filters have kept is one line."""
+    if combined is None:
+        return ""
+    if not isinstance(combined, str):
+        return f"Combined: {_one_line(kept_words(combined, tasks))}"
+    more = f" … of {len(combined):,} characters: see .combined" if len(combined) > COMBINED_CHARACTERS else ""
+    return f"Combined\n{harmless(combined[:COMBINED_CHARACTERS])}{more}"
 
 
 def _wrapped(text: str, columns: int, most: int) -> list[str]:

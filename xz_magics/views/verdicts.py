@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from xz_magics.stats import LEAST_INPUTS, Arm, Compared, Difference, Estimate, Interval, Measure, Pair
+from xz_magics.stats import LEAST_INPUTS, Arm, Compared, Difference, Estimate, Interval, Measure, Pair, least_inputs
 from xz_magics.views.wording import harmless, seconds_words
 
 SIGNIFICANT = 0.05
@@ -43,8 +43,16 @@ def arms_told(compared: Compared) -> str:
         for arm in compared.arms[:MOST_TOLD]
     ]
     more = [f"{len(compared.arms) - MOST_TOLD:,} more"] if len(compared.arms) > MOST_TOLD else []
-    drawn = "score by arm, cost and duration against score" if compared.score else "tokens, cost and duration by arm"
+    spent = "cost" if has_cost(compared) else "tokens"
+    drawn = f"score by arm, {spent} and duration against score"
+    if not compared.score:
+        drawn = f"tokens{', cost' if has_cost(compared) else ''} and duration by arm"
     return f"{title(compared)}: {drawn}. Mean {HEADS[measure]} with 95 % interval: {'; '.join([*shown, *more])}."
+
+
+def has_cost(compared: Compared) -> bool:
+    """Whether any is known, and not all is free."""
+    return any(arm.estimates["cost_usd"].mean for arm in compared.arms)
 
 
 def of_all(compared: Compared) -> str:
@@ -61,7 +69,7 @@ def of_pair(pair: Pair) -> str:
     if pair.p_holm is None:
         return "too few to compare"
     if not _is_significant(pair):
-        return "no significant difference"
+        return _lost_words([pair]) if _is_lost(pair) else "no significant difference"
     return f"{name_words(_winner(pair))} {MORE[pair.measure]} {name_words(_loser(pair))}"
 
 
@@ -173,16 +181,32 @@ def _of_many(arms: Sequence[Arm], pairs: Sequence[Pair], measure: Measure) -> st
     pairs_of_top = [pair for pair in pairs if top in {pair.first, pair.second}]
     below = [_loser(pair) for pair in pairs_of_top if _is_significant(pair) and _winner(pair) == top]
     rest = [pair.second if pair.first == top else pair.first for pair in pairs_of_top]
-    equal = [name for name in rest if name not in below]
+    lost = [pair for pair in pairs_of_top if _is_lost(pair) and _winner(pair) == top]
+    equal = [name for name in rest if name not in {*below, *map(_loser, lost)}]
     found = sum(map(_is_significant, pairs))
     has = "has" if list(means.values()).count(means[top]) == 1 else "shares"
     mean = estimate_words(next(arm.estimates[measure] for arm in arms if arm.name == top), measure)
     words = [f"{name_words(top)} {has} {MOST[measure]}, {mean}"]
     if below:
         words.append(f"significantly above {_listed([name_words(name) for name in below])}")
+    if lost:
+        words.append(f"{_lost_words(lost)} above {_listed([name_words(_loser(pair)) for pair in lost])}")
     if equal:
         words.append(f"no significant difference to {_listed([name_words(name) for name in equal])}")
-    return f"{'; '.join(words)}. Of {len(pairs):,} pairs {found:,} differ significantly (Holm's correction)."
+    counted = f"Of {len(pairs):,} pairs {found:,} differ significantly (Holm's correction)."
+    return f"{'; '.join(words)}. {counted}{_out_of_reach(pairs)}"
+
+
+def _out_of_reach(pairs: Sequence[Pair]) -> str:
+    """Where even inputs that all speak for one arm could not make any pair significant."""
+    tested = [pair for pair in pairs if pair.p_holm is not None]
+    most, least = max(pair.difference.inputs for pair in tested), least_inputs(len(tested))
+    if most >= least or not all(pair.difference.method.startswith("exact") for pair in tested):
+        return ""
+    return (
+        f" With {inputs_words(most)} no difference can be significant among {len(tested):,} pairs:"
+        f" it takes at least {least:,}."
+    )
 
 
 def _of_failures(compared: Compared) -> list[str]:
@@ -193,14 +217,24 @@ def _of_failures(compared: Compared) -> list[str]:
     tasks = {arm.name: arm.failed + arm.answers for arm in compared.arms}
     counts = [
         f"{name_words(arm.name)} {lost[arm.name]:,} of {tasks[arm.name]:,}"
-        + (f", {arm.failed:,} failed" if arm.failed and arm.missing_scores else "")
+        + "".join(f"{', ' if place else ': '}{words}" for place, words in enumerate(_losses(arm)))
         for arm in compared.arms
         if lost[arm.name]
     ]
-    kind = "failed tasks" if not any(arm.missing_scores for arm in compared.arms) else "tasks without a score"
+    kinds = [
+        *(["an answer"] if any(arm.failed for arm in compared.arms) else []),
+        *(["a score"] if any(arm.missing_scores for arm in compared.arms) else []),
+    ]
+    kind = f"tasks without {' or '.join(kinds)}"
     differ = len({lost[name] / tasks[name] for name in lost}) > 1
     begin = f"Beware, arms differ in {kind}" if differ else f"Every arm has as many {kind}"
     return [f"{begin} ({'; '.join(counts[:MOST_TOLD])}): these are left out, so only the rest is compared."]
+
+
+def _losses(arm: Arm) -> list[str]:
+    """Such as "6 skipped: quota exceeded"."""
+    told = [f"{number:,} {how}" for how, number in arm.lost.items()]
+    return [*told, f"{arm.missing_scores:,} without a score"] if told and arm.missing_scores else told
 
 
 def _needed(found: Difference) -> str:
@@ -211,6 +245,17 @@ def _needed(found: Difference) -> str:
 
 def _is_significant(pair: Pair) -> bool:
     return pair.p_holm is not None and pair.p_holm <= SIGNIFICANT
+
+
+def _is_lost(pair: Pair) -> bool:
+    """Whether it would be significant if it stood alone."""
+    return not _is_significant(pair) and pair.difference.p is not None and pair.difference.p <= SIGNIFICANT
+
+
+def _lost_words(pairs: Sequence[Pair]) -> str:
+    ps = [pair.difference.p or 0.0 for pair in pairs]
+    before = " to ".join(dict.fromkeys([p_words(min(ps)), p_words(max(ps))]))
+    return f"not significant after correction for {pairs[0].tested:,} pairs ({before} before)"
 
 
 def _winner(pair: Pair) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from xz_magics.stats import MEASURES, Arm, Compared, Estimate, Measure
@@ -14,20 +15,24 @@ from xz_magics.views.plots.figure import (
     INK,
     SANE_STEPS,
     Figure,
+    add_legend,
     dress,
     paper,
     shortened,
     take_literally,
 )
-from xz_magics.views.verdicts import arms_told
+from xz_magics.views.verdicts import arms_told, has_cost
 
 MOST_ARMS = 30
 LANE_INCHES = 0.3
 LEAST_INCHES = 2.4
 MARGIN_INCHES = 0.9
 NAME_CHARACTERS = 28
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C8C8C")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p", "<")
+COLOURS = (
+    *("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C8C8C"),
+    *("#7A5CD6", "#9A6324", "#7FB800", "#00A6A6", "#B8174A", "#C9B400"),
+)
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p", "<", "*", ">", "h")
 """As many looks as both numbers multiplied: they have no divisor in common."""
 SPREAD = 0.28
 """Of a lane: how far to either side of its middle the inputs stand, so that equal ones are told apart."""
@@ -52,22 +57,26 @@ class Lane:
 def arms(compared: Compared) -> Figure:
     """Three panels: the score by arm, cost against it, duration against it; without a score tokens, cost and duration.
 
-    Where no cost is known, or all is free, tokens take its place. Bars are 95 % intervals of the means.
+    Where no cost is known, or all is free, tokens take its place, or it has no panel. Bars are 95 % intervals of
+    the means.
     """
     lanes = [
         Lane(arm=arm, colour=COLOURS[number % len(COLOURS)], marker=MARKERS[number % len(MARKERS)])
         for number, arm in enumerate(compared.arms[:MOST_ARMS])
     ]
     drawn = paper(max(LEAST_INCHES, LANE_INCHES * len(lanes)) + MARGIN_INCHES)
-    panels = drawn.subplots(1, 3, width_ratios=[1.5, 1, 1] if compared.score else [1, 1, 1])
-    spent: Measure = "cost_usd" if any(lane.estimate("cost_usd").mean for lane in lanes) else "tokens"
     if compared.score is None:
-        for axes, measure in zip(panels, MEASURES[1:], strict=True):
+        measures = [measure for measure in MEASURES[1:] if measure != "cost_usd" or has_cost(compared)]
+        panels = drawn.subplots(1, len(measures))
+        for axes, measure in zip(panels, measures, strict=True):
             _draw_lanes(axes, lanes, measure, names=axes is panels[0])
     else:
+        panels = drawn.subplots(1, 3, width_ratios=[1.5, 1, 1])
         _draw_lanes(panels[0], lanes, "score", names=True)
-        _draw_against(panels[1], lanes, spent)
+        _draw_against(panels[1], lanes, "cost_usd" if has_cost(compared) else "tokens")
         _draw_against(panels[2], lanes, "duration_s")
+        names = [shortened(lane.arm.name, NAME_CHARACTERS) for lane in lanes]
+        add_legend(drawn, [Line2D([], [], linestyle="", marker=lane.marker, **_look(lane)) for lane in lanes], names)
     more = len(compared.arms) - len(lanes)
     if more > 0:
         panels[0].set_title(f"and {more:,} more arms", loc="right", color=INK, size="small")
