@@ -57,6 +57,7 @@ def test_a_dataframe_with_arms_and_repeats_is_run_and_comes_back_typed():
     frame = results.df
     assert len(results) == len(frame) == 16
     assert frame["label"][0] == "review[p] plain temperature=0 #1"
+    assert set(frame["tags"]) == {"try"}
     assert frame["output"][15] == "(no real model) You wrote: Rate strictly: bad"
     back = frame[list(REVIEWS)].iloc[[0, 8]].set_axis(["p", "q"])
     pd.testing.assert_frame_equal(back, REVIEWS)

@@ -64,6 +64,7 @@ TASK_DTYPES = {
     "error": "string",
     "error_type": "string",
     "model": "string",
+    "tags": "string",
     "parent": "string",
     "depth": "Int64",
     "turns": "Int64",
@@ -71,6 +72,7 @@ TASK_DTYPES = {
     "attempts": "Int64",
     "max_tokens": "Int64",
     "input_tokens": "Int64",
+    "cached_tokens": "Int64",
     "output_tokens": "Int64",
     "total_tokens": "Int64",
     "estimated": "boolean",
@@ -89,6 +91,7 @@ TURN_DTYPES = {
     "attempts": "Int64",
     "max_tokens": "Int64",
     "input_tokens": "Int64",
+    "cached_tokens": "Int64",
     "output_tokens": "Int64",
     "total_tokens": "Int64",
     "estimated": "boolean",
@@ -205,6 +208,7 @@ def summary(outcomes: Sequence[Outcome], duration_s: float | None) -> "Series[An
         **{status: counts[status] for status in STATUSES if counts[status]},
         "success_rate": counts["done"] / len(outcomes) if outcomes else None,
         "input_tokens": known_sum(outcome.input_tokens for outcome in outcomes),
+        "cached_tokens": known_sum(outcome.cached_tokens for outcome in outcomes),
         "output_tokens": known_sum(outcome.output_tokens for outcome in outcomes),
         "total_tokens": known_sum(outcome.total_tokens for outcome in outcomes),
         "estimated": sum(outcome.estimated for outcome in outcomes),
@@ -242,7 +246,7 @@ def parquet(frame: DataFrame) -> bytes:
 def _task_row(outcome: Outcome) -> dict[str, Any]:
     counted = {"turns": len(outcome.turns), "tool_calls": sum(turn.tool_calls for turn in outcome.turns)}
     row = {name: getattr(outcome, name) for name in TASK_DTYPES if name not in counted}
-    return row | counted | {"started_at": _utc(outcome.started_at)}
+    return row | counted | {"tags": ", ".join(outcome.tags) or None, "started_at": _utc(outcome.started_at)}
 
 
 def _turn_rows(outcome: Outcome) -> list[dict[str, Any]]:
@@ -250,7 +254,8 @@ def _turn_rows(outcome: Outcome) -> list[dict[str, Any]]:
         {
             "label": outcome.label,
             "turn": turn.number,
-            **{name: getattr(turn, name) for name in TURN_DTYPES if name not in {"label", "turn"}},
+            **{name: getattr(turn, name) for name in TURN_DTYPES if name not in {"label", "turn", "cached_tokens"}},
+            "cached_tokens": turn.cache_read_tokens,
             "started_at": _utc(turn.started_at),
         }
         for turn in outcome.turns
