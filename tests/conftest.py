@@ -4,6 +4,7 @@ import asyncio
 import inspect
 import os
 import shutil
+import signal
 import sys
 from pathlib import Path
 
@@ -13,6 +14,9 @@ import xz_magics
 import xz_magics.api.dry_run
 import xz_magics.background  # with all that holds the session: what is loaded later would keep a test's own
 from xz_magics.session import Session
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell leaves it to what it starts in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 FOREIGN = ("xz_magics_model", "openai_base_url", "openai_api_key", "anthropic_base_url", "anthropic_api_key")
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")

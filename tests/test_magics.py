@@ -57,7 +57,8 @@ def told(tmp_path):
     )
 
     def run(code, config="{}"):
-        environ = os.environ | {"XZ_MAGICS_CONFIG": str(tmp_path / "config.yaml"), "XZ_MAGICS_RETRIES": "2"}
+        environ = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}  # IPython remarks on it
+        environ |= {"XZ_MAGICS_CONFIG": str(tmp_path / "config.yaml"), "XZ_MAGICS_RETRIES": "2"}
         ran = subprocess.run(
             [sys.executable, "-c", SHELL.format(config=config) + code],
             capture_output=True,

@@ -16,7 +16,8 @@ from xz_magics.session import session
 took_s = []
 
 def streams():
-    return [row for run in session.runs.running() for row in run.fold.running() if row.parts]
+    rows = [row for run in session.runs.running() for row in tuple(run.fold.rows.values())]
+    return [row for row in rows if row.state == "running" and row.parts]
 
 async def cancel(*labels):
     while len(streams()) < 4:
