@@ -126,14 +126,6 @@ def test_what_a_kernel_cannot_do_is_told_with_its_version(monkeypatch):
     assert row("anywidget")["mend"] == "pip install anywidget"
 
 
-@pytest.mark.parametrize(("version", "state"), [("7.3.0", "warn"), ("7.4.0", "ok")])
-def test_a_kernel_that_now_and_then_leaves_a_cell_unread_is_told_of(monkeypatch, version, state):
-    pytest.importorskip("ipykernel", reason="pip install ipykernel")
-    monkeypatch.setattr(doctor, "_version", {"ipykernel": version}.get)
-
-    assert row("kernel")["state"] == state
-
-
 @pytest.mark.parametrize(("version", "before"), [("6.31.0", True), ("7.0.1", True), ("7.1.0", False), ("10.0", False)])
 def test_versions_are_compared_as_numbers(version, before):
     assert doctor._is_before(version, 7, 1) is before

@@ -64,3 +64,15 @@ def test_stop_works_where_nest_asyncio_was_applied(kernel, server):
     server.wait_for(lambda seen: seen["open"] == 0, timeout_s=2)
     assert kernel.value("[outcome.status for outcome in answers]") == "['cancelled', 'cancelled']"
     assert kernel.value("ticker.done()") == "False"
+
+
+MENDED = """
+thread = getattr(get_ipython().kernel, "shell_channel_thread", None)
+mended = thread is not None and getattr(thread.manager, "_shell_socket", None) is get_ipython().kernel.shell_stream
+"""
+
+
+def test_a_kernel_that_would_lose_cells_sends_its_replies_as_newer_ones_do(kernel):
+    kernel.run(MENDED, "import ipykernel")
+
+    assert kernel.value("mended") == kernel.value("(7, 0) <= ipykernel.version_info[:2] < (7, 4)")

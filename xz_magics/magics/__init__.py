@@ -15,6 +15,7 @@ from xz_magics.errors import ConfigError, RunInterrupted, SpecError
 from xz_magics.interrupt import Guard
 from xz_magics.magics import completion
 from xz_magics.magics.awaiting import Awaiting, show_as_written
+from xz_magics.magics.mending import mend_kernel
 from xz_magics.magics.pages import SETTINGS, TEMPLATE, help_page
 from xz_magics.options import CellOptions, named_out, parse_cell_line, parse_line
 
@@ -214,6 +215,7 @@ def load(shell: InteractiveShell) -> None:
     shell.register_magics(SubagentMagics)
     shell.input_transformers_post.append(Awaiting(shell))
     completion.register(shell)
+    mend_kernel(getattr(shell, "kernel", None))
 
 
 def unload(shell: InteractiveShell) -> None:

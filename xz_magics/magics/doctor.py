@@ -76,10 +76,6 @@ def _kernel(_: Settings) -> Iterator[Finding]:
     elif _is_before(version, 7):
         mend = "pip install -U ipykernel; until then the button that interrupts the kernel stops at once"
         yield "kernel", "warn", f"ipykernel {version} serves a click in the page after the cell", mend
-    elif _is_before(version, 7, 4):
-        # Its reply on the shell socket can take away the mark of a request that arrives at that moment.
-        told = f"ipykernel {version} leaves a cell unread now and then, and stands still until it is started anew"
-        yield "kernel", "warn", told, "pip install -U ipykernel: 7.4 and newer do not"
     else:
         yield "kernel", "ok", f"ipykernel {version}", ""
 
