@@ -1,5 +1,9 @@
 """JupyterLab in the system's Chromium, its kernels calling a server that counts what reaches it."""
 
+import os
+import re
+from pathlib import Path
+
 import lab as jupyter
 import pytest
 from counting_server import CountingServer
@@ -37,7 +41,7 @@ def browser(lab, chromium):
 
 
 @pytest.fixture
-def open_notebook(browser, lab):
+def open_notebook(browser, lab, request):
     """Opens a new notebook with the extension loaded in cell 0 and these cells after it."""
     opened = []
 
@@ -47,13 +51,12 @@ def open_notebook(browser, lab):
         return opened[-1]
 
     yield open_one
-    for notebook in opened:
-        notebook.page.close()
+    close(opened, request)
     lab.end_kernels()
 
 
 @pytest.fixture
-def dashboard(chromium):
+def dashboard(chromium, request):
     opened = []
 
     def open_one(**options):
@@ -61,10 +64,18 @@ def dashboard(chromium):
         return opened[-1]
 
     yield open_one
-    for one in opened:
-        one.page.close()
+    close(opened, request)
 
 
 @pytest.fixture
 def shown(dashboard):
     return dashboard()
+
+
+def close(opened, request):
+    """A picture of each page as it is at the end of its test is kept in $XZ_MAGICS_PICTURES, for people to look at."""
+    for number, one in enumerate(opened):
+        if folder := os.environ.get("XZ_MAGICS_PICTURES"):
+            name = re.sub(r"\W+", "_", request.node.name).strip("_")
+            one.page.screenshot(path=Path(folder) / f"{name}-{number}.png")
+        one.page.close()

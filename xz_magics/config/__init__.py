@@ -38,7 +38,7 @@ __all__ = [
 
 logger = logging.getLogger("xz_magics")
 
-OTHER_VARIABLES = ("CONFIG", "CACHE", "GGUF", "AIMOCK", "NOTHING_MAY_SKIP")  # the last two are the tests'
+OTHER_VARIABLES = ("CONFIG", "CACHE", "GGUF", "AIMOCK", "NOTHING_MAY_SKIP", "PICTURES")  # the last three: the tests'
 
 
 def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
