@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 import xz_magics
 import xz_magics.api.dry_run
@@ -17,6 +18,9 @@ from xz_magics.session import Session
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell leaves it to what it starts in the background
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+settings.register_profile("untimed", deadline=None)  # a test is no clock: on a busy machine anything takes long
+settings.load_profile("untimed")
 
 FOREIGN = ("xz_magics_model", "openai_base_url", "openai_api_key", "anthropic_base_url", "anthropic_api_key")
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
