@@ -8,7 +8,7 @@ import sys
 import pytest
 
 HEAVY = ("pandas", "matplotlib", "ipywidgets", "httpx", "aiohttp", "anywidget", "nest_asyncio2", "pydantic")
-HEAVY += ("genai_prices", "ruamel", "xllamacpp")
+HEAVY += ("genai_prices", "ruamel", "xllamacpp", "jsonpath", "jsonschema", "scipy")
 LOADED = "print(json.dumps([name for name in HEAVY if name in sys.modules]))"
 
 

@@ -16,6 +16,7 @@ from xz_magics.results.scoring import LATE
 from xz_magics.scores import combining, judging
 from xz_magics.scores.functions import Faults
 from xz_magics.specs.scoring import Filter, Merge, Summarise
+from xz_magics.tools.function import in_thread
 from xz_magics.views.scored import kept_words, lost_words
 from xz_magics.views.wording import tasks_words
 
@@ -85,8 +86,6 @@ class Furthering:
 
     async def _score_by_rules(self, kinds: Collection[str] = ()) -> None:
         """By all scorers, or by those of some kinds only."""
-        from xz_magics.tools.function import in_thread
-
         faults = Faults()
         pairs = [
             (outcome, [scorer for scorer in task.scores if not kinds or scorer.kind in kinds])
@@ -111,8 +110,6 @@ class Furthering:
         return [(outcome, self._tasks[outcome.label]) for outcome in outcomes if outcome.label in self._tasks]
 
     async def _judge(self, work: Work) -> None:
-        from xz_magics.tools.function import in_thread
-
         pairs = [(outcome, task) for outcome, task in self._scored() if any(scorer.judge for scorer in task.scores)]
         if not pairs:
             return
@@ -158,8 +155,6 @@ class Furthering:
         self._results.combined = outcomes if text is None else text
 
     async def _kept(self, step: Filter, outcomes: Sequence[Outcome]) -> list[Outcome]:
-        from xz_magics.tools.function import in_thread
-
         faults = Faults("filter {name} leaves out")
         scores = self._results.scores
         going_on = (outcome for outcome in outcomes if not self._stopped())

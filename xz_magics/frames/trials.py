@@ -2,13 +2,13 @@
 
 import json
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from xz_magics.characters import whole
-from xz_magics.records import Outcome, Trial
+from xz_magics.records import Outcome
 
 logger = logging.getLogger("xz_magics")
 
@@ -30,22 +30,22 @@ def trial_columns(
     there = [trial for trial in trials if trial is not None]
     columns: dict[str, pd.Series[Any]] = {}
 
-    def add(name: str, prefix: str, value: Callable[[Trial], Any], dtype: str | None = None) -> None:
+    def add(name: str, prefix: str, values: Iterable[Any], dtype: str | None = None) -> None:
         while name in columns or name in taken:
             name = f"{prefix}.{name}"
-        columns[name] = series([None if trial is None else value(trial) for trial in trials], dtype)
+        columns[name] = series([*values], dtype)
 
     if there:
-        add("input", "trial", lambda trial: trial.input, "string")
+        add("input", "trial", (trial and trial.input for trial in trials), "string")
     for name in dict.fromkeys(name for trial in there for name in trial.arms):
         if not _is_told(name, outcomes):
-            add(name, "arm", lambda trial, name=name: trial.arms.get(name))  # type: ignore[misc]  # bound here
+            add(name, "arm", (trial and trial.arms.get(name) for trial in trials))
     for name in dict.fromkeys(name for trial in there for name in trial.columns):
-        add(name, "row", lambda trial, name=name: trial.columns.get(name), dtypes.get(name))  # type: ignore[misc]
+        add(name, "row", (trial and trial.columns.get(name) for trial in trials), dtypes.get(name))
     if any(trial.row is not None for trial in there):
-        add("row", "trial", lambda trial: trial.row)
+        add("row", "trial", (trial and trial.row for trial in trials))
     if any(trial.repeat is not None for trial in there):
-        add("repeat", "trial", lambda trial: trial.repeat, "Int64")
+        add("repeat", "trial", (trial and trial.repeat for trial in trials), "Int64")
     return columns
 
 

@@ -1,7 +1,7 @@
 """What some kernels need so that no cell is lost: it alone touches another library's inside."""
 
+import sys
 from contextlib import suppress
-from importlib.metadata import version
 from typing import Any
 
 MENDED_IN = (7, 4)
@@ -13,7 +13,8 @@ def mend_kernel(kernel: Any) -> None:
     That takes away the mark of a request that arrives at that moment: it stays unread, and the kernel stands still.
     From 7.4 on replies go through the stream; so they do here. Called on the main thread, before a run begins.
     """
-    if kernel is None or not (7,) <= tuple(map(int, version("ipykernel").split(".")[:2])) < MENDED_IN:
+    version = getattr(sys.modules.get("ipykernel"), "version_info", ())
+    if not (7,) <= version[:2] < MENDED_IN:
         return
-    with suppress(AttributeError):  # a kernel of another kind
+    with suppress(AttributeError):  # no kernel, or one of another kind
         kernel.shell_channel_thread.manager._shell_socket = kernel.shell_stream  # noqa: SLF001 - as 7.4 does it

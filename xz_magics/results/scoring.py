@@ -3,18 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import count
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from xz_magics import scores, specs
 from xz_magics.errors import SpecError
 from xz_magics.records import Scorer
 from xz_magics.records.scores import scorer_of
 from xz_magics.scores.functions import Faults
-from xz_magics.scores.rules import rule_scores
 
 if TYPE_CHECKING:
     from xz_magics.frames import DataFrame
-    from xz_magics.results import Results
     from xz_magics.results.experiments import Experiments
 
 LATE = "scores that a Stop left no time for"
@@ -23,8 +21,9 @@ LATE = "scores that a Stop left no time for"
 def score(results: "Experiments", scorers: Sequence[Any]) -> "DataFrame":
     """Raises SpecError for a judge, and for what is no score."""
     from xz_magics.frames.scores import scores_frame
+    from xz_magics.scores.rules import rule_scores
 
-    given = _named_apart(_checked(scorers), cast("Results", results)) if scorers else None
+    given = _named_apart(_checked(scorers), results) if scorers else None
     pairs = [
         (row.outcome, [scorer for scorer in row.task.scores if scorer.judge is None] if given is None else given)
         for row in results.fold.written
@@ -38,7 +37,7 @@ def score(results: "Experiments", scorers: Sequence[Any]) -> "DataFrame":
     if given is None:
         results.note("", about=LATE)
     told = dict(faults.told())
-    for name in dict.fromkeys(name.partition(".")[0] for of_one in found.values() for name in of_one):
+    for name in dict.fromkeys(scorer_of(name) for of_one in found.values() for name in of_one):
         results.note(told.get(name, ""), about=f"score {name}")
     return scores_frame(results.outcomes, found)
 
@@ -53,7 +52,7 @@ def _checked(scorers: Sequence[Any]) -> tuple[Scorer, ...]:
     return scores.resolved(written, {}, model="")
 
 
-def _named_apart(scorers: Sequence[Scorer], results: "Results") -> list[Scorer]:
+def _named_apart(scorers: Sequence[Scorer], results: "Experiments") -> list[Scorer]:
     """Each lambda with a name that no other scorer of these results has; the same one keeps its own."""
     lambdas = results.lambdas
     for row in results.fold.written:
