@@ -7,6 +7,8 @@ scripted model has answered all of them: plan, outcomes and results together, by
 
 import argparse
 import gc
+import os
+import tempfile
 import time
 import tracemalloc
 from collections.abc import Callable
@@ -18,6 +20,8 @@ from xz_magics.config import Settings
 from xz_magics.plan import Plan, make_plan
 from xz_magics.tools.registry import Registry
 
+STATE = tempfile.TemporaryDirectory()
+os.environ |= {"XZ_MAGICS_STATE": STATE.name, "XZ_MAGICS_JOURNAL": "off"}  # what a journal costs, journal.py says
 ROWS, REPEATS = 100, 20
 TEMPERATURES = [0, 0.25, 0.5, 0.75, 1]
 PROMPT = "{{wording}}\n\nThe review, number {{row.number}}:\n{{text}}"

@@ -8,10 +8,12 @@ import argparse
 import asyncio
 import json
 import math
+import os
 import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -24,6 +26,8 @@ import xz_magics
 
 SERVER = Path(__file__).with_name("latency_server.py")
 PROMPT = "How many legs has a spider?"
+STATE = tempfile.TemporaryDirectory()
+os.environ |= {"XZ_MAGICS_STATE": STATE.name, "XZ_MAGICS_JOURNAL": "off"}  # what a journal costs, journal.py says
 LIMITS = xz_magics.Quota(max_executions=10**6, max_total_tokens=10**9, max_total_time=10**5)
 
 

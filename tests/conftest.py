@@ -63,9 +63,16 @@ def session(monkeypatch, tmp_path):
         monkeypatch.delenv(name.upper(), raising=False)
     (tmp_path / "config.yaml").touch()
     monkeypatch.setenv("XZ_MAGICS_CONFIG", str(tmp_path / "config.yaml"))
+    monkeypatch.setenv("XZ_MAGICS_STATE", str(tmp_path / "state"))
     fresh = Session()
     for name, module in tuple(sys.modules.items()):
         if name.startswith("xz_magics.") and isinstance(getattr(module, "session", None), Session):
             monkeypatch.setattr(module, "session", fresh)
     yield fresh
-    fresh.engine.close()
+    fresh.close()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def state_of_the_tests(tmp_path_factory):
+    """No test writes the journal of whoever runs it; it is never put back, for threads write until the very end."""
+    os.environ["XZ_MAGICS_STATE"] = str(tmp_path_factory.mktemp("state"))

@@ -3,6 +3,7 @@
 import json
 import math
 import pickle
+from collections.abc import Mapping
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from xz_magics.errors import XzMagicsError
-from xz_magics.events import Event, Noted, Stamped, Stream, TaskPlanned, TextReceived, from_json, to_json
+from xz_magics.events import AlertKind, Event, Noted, Stamped, Stream, TaskPlanned, TextReceived, from_json, to_json
 from xz_magics.records import (
     ERROR_TYPES,
     STATUSES,
@@ -20,6 +21,7 @@ from xz_magics.records import (
     Judge,
     Message,
     Quota,
+    Reused,
     Scorer,
     Status,
     Task,
@@ -27,6 +29,7 @@ from xz_magics.records import (
     Trial,
     Turn,
 )
+from xz_magics.records.scores import Scores
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -110,8 +113,13 @@ BY_TYPE = {
     ToolCall: CALL,
     Quota: QUOTA,
     Status: st.sampled_from(STATUSES),
+    AlertKind: st.sampled_from(get_args(AlertKind)),
     ErrorType: st.sampled_from(ERROR_TYPES),
     tuple[Message, ...]: st.lists(MESSAGE, max_size=2).map(tuple),
+    tuple[str, ...]: TEXTS,
+    Mapping[str, str]: st.dictionaries(TEXT, TEXT, max_size=2),
+    Reused: st.builds(Reused, run=TEXT, label=TEXT, ended_at=NUMBER, tokens=st.none() | st.integers(0, 9)),
+    Scores: st.dictionaries(TEXT, st.dictionaries(TEXT, st.none() | NUMBER | st.booleans(), max_size=2), max_size=2),
 }
 
 

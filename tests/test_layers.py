@@ -57,10 +57,10 @@ DOORS = {
     "jsonpath": {"scores/rules.py"},
     "scipy": {"stats/intervals.py", "stats/tests.py", "stats/power.py"},
     "genai_prices": {"prices.py"},
-    "platformdirs": {"config/files.py"},
+    "platformdirs": {"config/files.py", "observers/journal/placing.py"},
     "xllamacpp": {"providers/local_server.py"},
     "ruamel": {"specs/yaml_text.py", "config/files.py"},
-    "sqlite3": {"observers/journal.py"},
+    "sqlite3": {f"observers/journal/{name}.py" for name in ("ledger", "opening", "spending", "store")},
     "prometheus_client": {"observers/prometheus.py"},
     "distributed": {"executors/dask.py"},
 }

@@ -28,11 +28,12 @@ from xz_magics.events import (
 )
 from xz_magics.outcomes import Outcomes
 from xz_magics.providers.scripted import Step
-from xz_magics.records import STATUSES, Message, Outcome, Quota, Span, ToolCall, Trial, Turn
+from xz_magics.records import STATUSES, Message, Outcome, Quota, Reused, Span, ToolCall, Trial, Turn
 
 STARTED = RunStarted(tasks=1, max_concurrent=5, quota=Quota())
 TURN = Turn(number=1, attempts=2, max_tokens=100, started_at=3.0, duration_s=1.0, input_tokens=5, output_tokens=7)
 PAID = replace(TURN, cost_usd=0.5)
+REUSED = Reused(run="r", label="b", ended_at=9.0)
 
 
 def folded(*events):
@@ -183,6 +184,7 @@ def test_an_outcome_holds_all_that_is_known_of_its_task():
             work="work",
             messages=messages,
             value={"sum": 12},
+            reused=REUSED,
         ),
         RunEnded(duration_s=3.0, reason="because"),
     )
@@ -219,6 +221,7 @@ def test_an_outcome_holds_all_that_is_known_of_its_task():
             trial=trial,
             tags=("user:x",),
             expect="total",
+            reused=REUSED,
         )
     ]
     assert all(getattr(outcomes.all()[0], field.name) is not None for field in fields(Outcome))
@@ -407,3 +410,11 @@ async def test_a_run_that_is_read_again_has_the_same_outcomes():
 
     assert again.all() == outcomes
     assert (again.tokens, again.duration_s) == (ran.outcomes.tokens, ran.outcomes.duration_s)
+
+
+def test_what_is_reused_cost_nothing_with_all_below_it():
+    outcomes = folded(TaskPlanned(task=task("a")), TaskEnded(label="a", status="done", reused=REUSED))
+
+    (outcome,) = outcomes.all()
+
+    assert (outcome.tree_tokens, outcome.tree_cost_usd) == (outcome.total_tokens, outcome.cost_usd) == (0, 0.0)

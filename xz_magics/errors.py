@@ -7,6 +7,7 @@ XzMagicsError
 ├── ModelError           a model that cannot be opened: unknown, no key, extra missing, no price under a cost limit
 ├── QuotaExceeded        a reservation that can never fit
 ├── ProviderError        one attempt of a model call failed
+├── JournalError         the journal cannot be opened, written or read
 ├── UnknownLabel         no task of a run is called so (a KeyError, too)
 ├── TasksFailed          asked for by raise_for_failures() and --check
 └── NestingError         this event loop cannot be entered a second time
@@ -103,6 +104,10 @@ class ProviderError(XzMagicsError):
         self.status = status
         self.retry_after_s = retry_after_s
         self.should_retry = should_retry
+
+
+class JournalError(XzMagicsError):
+    """The journal cannot be opened, written or read: which file, why, and what becomes of the run."""
 
 
 class UnknownLabel(XzMagicsError, KeyError):  # noqa: N818 - says what happened, not that it is an error

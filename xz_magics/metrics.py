@@ -4,8 +4,9 @@ import math
 import threading
 from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import accumulate, pairwise
 from typing import Generic, TypeGuard, TypeVar
 
@@ -19,6 +20,9 @@ P95_FROM = 20
 
 DURATION_BOUNDS_S = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92, math.inf)
 """OpenTelemetry's boundaries for gen_ai.client.operation.duration, and a bucket for all that is longer."""
+
+SPAWN_BOUNDS_S = (*(0.001 * 2**doubled for doubled in range(13)), math.inf)
+"""A spawn takes about 2 ms; one that waits for a connection takes up to seconds."""
 
 
 Group = TypeVar("Group")
@@ -41,13 +45,15 @@ class Bin(Generic[Group]):
 
 
 def duration_bins(outcomes: Sequence[Outcome]) -> list[Bin[Status]]:
-    """Bins of `duration_s`."""
-    return histogram([one.duration_s for one in outcomes], [one.status for one in outcomes], whole=False)
+    """Bins of `duration_s`. What is reused is left out: it took no time here."""
+    sent = [one for one in outcomes if one.reused is None]
+    return histogram([one.duration_s for one in sent], [one.status for one in sent], whole=False)
 
 
 def token_bins(outcomes: Sequence[Outcome]) -> list[Bin[Status]]:
-    """Bins of `total_tokens`."""
-    return histogram([one.total_tokens for one in outcomes], [one.status for one in outcomes], whole=True)
+    """Bins of `total_tokens`, without what is reused."""
+    sent = [one for one in outcomes if one.reused is None]
+    return histogram([one.total_tokens for one in sent], [one.status for one in sent], whole=True)
 
 
 def histogram(values: Sequence[float | None], groups: Sequence[Group], *, whole: bool) -> list[Bin[Group]]:
@@ -146,6 +152,30 @@ class Sample:
     value: float
 
 
+class _Times:
+    """Times, counted by the bucket that they fall into."""
+
+    def __init__(self, bounds_s: tuple[float, ...]) -> None:
+        self._bounds_s = bounds_s
+        self._buckets = [0] * len(bounds_s)
+        self._sum_s = 0.0
+
+    def add(self, time_s: float | None) -> None:
+        """One that is unknown is left out."""
+        if _is_finite(time_s):
+            self._sum_s += time_s
+            self._buckets[bisect_left(self._bounds_s, time_s)] += 1
+
+    def samples(
+        self, name: str, depth: int, status: Status | None = None, error_type: ErrorType | None = None
+    ) -> Iterator[Sample]:
+        sample = partial(Sample, depth=depth, status=status, error_type=error_type)
+        yield sample(name=f"{name}_count", value=sum(self._buckets))
+        yield sample(name=f"{name}_sum", value=self._sum_s)
+        for le, count in zip(self._bounds_s, accumulate(self._buckets), strict=True):
+            yield sample(name=f"{name}_bucket", le=le, value=count)
+
+
 @dataclass(slots=True)
 class _Ended:
     """What has been added up of the subagents that ended alike."""
@@ -153,9 +183,7 @@ class _Ended:
     count: int = 0
     turns: int = 0
     tokens: int = 0
-    durations: int = 0
-    duration_s: float = 0.0
-    buckets: list[int] = field(default_factory=lambda: [0] * len(DURATION_BOUNDS_S))
+    durations: _Times = field(default_factory=lambda: _Times(DURATION_BOUNDS_S))
 
 
 class Metrics:
@@ -170,6 +198,7 @@ class Metrics:
         self._active: Counter[int] = Counter()
         self._ended: defaultdict[tuple[int, Status, ErrorType | None], _Ended] = defaultdict(_Ended)
         self._window = Window()
+        self._spawns: defaultdict[int, _Times] = defaultdict(lambda: _Times(SPAWN_BOUNDS_S))
 
     def started(self, depth: int) -> None:
         """A subagent has got its slot."""
@@ -178,23 +207,32 @@ class Metrics:
             self._active[depth] += 1
 
     def ended(self, outcome: Outcome, *, started: bool) -> None:
-        """A subagent has ended; one that was skipped or cancelled before it got a slot has not `started`."""
+        """A subagent has ended; one that was skipped or cancelled before it got a slot has not `started`.
+
+        One whose answer is reused was none.
+        """
+        if outcome.reused is not None:
+            return
         with self._lock:
             if started:
                 self._active[outcome.depth] -= 1
                 self._window.add(outcome.spawn_s)
+                self._spawns[outcome.depth].add(outcome.spawn_s)
             ended = self._ended[outcome.depth, outcome.status, outcome.error_type]
             ended.count += 1
             ended.turns += len(outcome.turns)
             ended.tokens += outcome.total_tokens or 0
-            if _is_finite(outcome.duration_s):
-                ended.durations += 1
-                ended.duration_s += outcome.duration_s
-                ended.buckets[bisect_left(DURATION_BOUNDS_S, outcome.duration_s)] += 1
+            ended.durations.add(outcome.duration_s)
 
     def spawns(self) -> SpawnStats:
         with self._lock:
             return self._window.stats()
+
+    def spawn_rows(self) -> list[Sample]:
+        """The spawns since the beginning whose request was written, as a histogram by depth."""
+        with self._lock:
+            spawns = sorted(self._spawns.items())
+            return [sample for depth, times in spawns for sample in times.samples("subagent_spawn_seconds", depth)]
 
     def rows(self) -> list[Sample]:
         """Every series, by depth, then by how the subagents ended."""
@@ -219,26 +257,13 @@ def _samples(depth: int, status: Status, error_type: ErrorType | None, ended: _E
         "subagent_errors_total": ended.count if error_type else None,
         "subagent_turns_used": ended.turns,
         "subagent_tokens_consumed": ended.tokens,
-        "subagent_duration_seconds_count": ended.durations,
-        "subagent_duration_seconds_sum": ended.duration_s,
     }
     samples = [
         Sample(name=name, depth=depth, status=status, error_type=error_type, value=value)
         for name, value in totals.items()
         if value is not None
     ]
-    buckets = zip(DURATION_BOUNDS_S, accumulate(ended.buckets), strict=True)
-    return samples + [
-        Sample(
-            name="subagent_duration_seconds_bucket",
-            depth=depth,
-            status=status,
-            error_type=error_type,
-            le=le,
-            value=count,
-        )
-        for le, count in buckets
-    ]
+    return [*samples, *ended.durations.samples("subagent_duration_seconds", depth, status, error_type)]
 
 
 def _auto_bins(values: Sequence[float]) -> int:

@@ -5,18 +5,22 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any, Generic, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
 
-from xz_magics.config import Settings, load_settings
+from xz_magics.config import Settings, load_settings, zone_of
 from xz_magics.interrupt import Guards
 from xz_magics.loops import LoopThread
 from xz_magics.metrics import Metrics
+from xz_magics.observers.prometheus import Exposition
 from xz_magics.providers.local import LocalModel
-from xz_magics.quotas import Tracker
+from xz_magics.quotas import Ledger, Shared, Tracker
 from xz_magics.results import Results
 from xz_magics.runs import Runs
 from xz_magics.tools.function import ToolDecorator
 from xz_magics.tools.registry import Toolbox
+
+if TYPE_CHECKING:
+    from xz_magics.observers.journal import Journal
 
 Made = TypeVar("Made")
 
@@ -50,6 +54,7 @@ class Session:
         self.last: Results | None = None
         self.last_tracker: Tracker | None = None
         self.metrics = Metrics()
+        self.exposition = Exposition(self.metrics)
         self.guards = Guards()
         self.kernel_loop: asyncio.AbstractEventLoop | None = None
 
@@ -77,11 +82,25 @@ class Session:
     def settings(self, settings: Settings) -> None:
         """New limits are the tracker's from now on; what it has used stays."""
         self.quota.quota = settings.quota
+        self.budgets.limits = settings.budgets
         self._loaded = settings
+
+    def close(self) -> None:
+        """Ends the threads that were begun, and waits for what is not on disk yet. What is used later begins anew."""
+        with self.lock:
+            begun = [vars(self).pop(name, None) for name in ("engine", "budgets", "journal")]
+            vars(self).pop("quota", None)  # it counts with the budgets that end here
+        for part in filter(None, begun):
+            part.close()
 
     @made_once
     def quota(self) -> Tracker:
-        return Tracker(self._loaded.quota, level="session")
+        return Tracker(self._loaded.quota, level="session", shared=self.budgets)
+
+    @made_once
+    def budgets(self) -> Shared:
+        """The limits of the day and the week, over all kernels."""
+        return Shared(self._open_ledger, self._loaded.budgets)
 
     @made_once
     def toolbox(self) -> Toolbox:
@@ -101,6 +120,22 @@ class Session:
     def engine(self) -> LoopThread:
         """Where runs in the background live."""
         return LoopThread("xz_magics engine")
+
+    @made_once
+    def journal(self) -> "Journal":
+        """Opened at first use: not in an event loop. Raises JournalError, and is tried again at the next use."""
+        from xz_magics.observers.journal import DAY_S, MEGABYTE, Journal
+
+        settings = self._loaded
+        keep_bytes = int(settings.journal_megabytes * MEGABYTE)
+        return Journal.open(keep_s=settings.journal_days * DAY_S, keep_bytes=keep_bytes)
+
+    def _open_ledger(self) -> Ledger:
+        """Beside the journal, not in it: a journal under load would keep it waiting ten times as long."""
+        from xz_magics.observers.journal import ledger, opening
+
+        place = opening.place_ledger()
+        return ledger.Ledger(place.file, wal=not place.shared, zone=lambda: zone_of(self._loaded.budget_zone))
 
     @made_once
     def _loaded(self) -> Settings:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from xz_magics.agent.answers import Checked
-from xz_magics.agent.calls import Calls, Surroundings
+from xz_magics.agent.calls import Calls, Surroundings, nothing_to_keep, nothing_to_recall
 from xz_magics.agent.charges import error_type_of
 from xz_magics.agent.texts import clip, within
 from xz_magics.agent.toolcalls import MOST_EQUAL, MOST_FAULTS, Delegation, Means, ToolCalls
@@ -16,7 +16,7 @@ from xz_magics.providers import Provider
 from xz_magics.quotas import Grant
 from xz_magics.records import ErrorType, Finish, Message, Reply, Status, Task
 
-__all__ = ["Delegation", "Ending", "Means", "Subagent", "Surroundings", "clip"]
+__all__ = ["Delegation", "Ending", "Means", "Subagent", "Surroundings", "clip", "nothing_to_keep", "nothing_to_recall"]
 
 logger = logging.getLogger("xz_magics")
 
@@ -81,7 +81,7 @@ class Subagent:
         self._around = around
         self._ready_at = ready_at
         self._abandoned = abandoned
-        tools = means.granted.specs if task.max_turns > 1 else ()
+        tools = means.tools_of(task)
         self._has_tools = bool(tools)
         self._calls = Calls(task, provider, around, tools=tools, ready_at=ready_at, on_sent=self._note_first_request)
         self._tool_calls = ToolCalls(task.label, means, emit=around.emit, clock=around.clock)

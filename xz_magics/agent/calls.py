@@ -2,14 +2,24 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
 from xz_magics.agent.charges import Charges, TurnLog
-from xz_magics.agent.room import Needs
-from xz_magics.errors import ProviderError, QuotaExceeded
-from xz_magics.events import AccountPaused, Event, RequestSent, RetryScheduled, TaskStarted, TextReceived, TurnEnded
+from xz_magics.agent.room import Needs, Room
+from xz_magics.errors import JournalError, ProviderError, QuotaExceeded
+from xz_magics.events import (
+    AccountPaused,
+    CallIntended,
+    Event,
+    RequestSent,
+    RetryScheduled,
+    TaskEnded,
+    TaskStarted,
+    TextReceived,
+    TurnEnded,
+)
 from xz_magics.pacing import Gates, Passage
 from xz_magics.providers import Exchange, Provider
 from xz_magics.quotas import Grant, Tracker
@@ -17,9 +27,23 @@ from xz_magics.records import Message, Reply, Request, Task, ToolSpec
 from xz_magics.retry import plan_retry
 
 
+async def nothing_to_keep() -> None:
+    """Where no journal is."""
+
+
+def nothing_to_recall(task: Task, provider: Provider, tools: Sequence[ToolSpec]) -> None:
+    """Where each task is asked anew."""
+    del task, provider, tools
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
-    """What all subagents of a run share. `clock` in seconds, monotonic."""
+    """What all subagents of a run share. `clock` in seconds, monotonic.
+
+    `kept` returns when all that was emitted so far is on disk, `settled` when nothing was emitted since, either. They
+    raise JournalError where it cannot be brought there. `recall` is asked of each task that is complete and about to
+    begin, with the tools that it may call: how it ended before, where it is not to be asked anew.
+    """
 
     tracker: Tracker
     gates: Gates
@@ -30,6 +54,9 @@ class Surroundings:
     emit_text: bool = True
     clock: Callable[[], float] = time.monotonic
     random: Random = field(default_factory=Random)
+    kept: Callable[[], Awaitable[None]] = nothing_to_keep
+    settled: Callable[[], Awaitable[None]] = nothing_to_keep
+    recall: Callable[[Task, Provider, Sequence[ToolSpec]], TaskEnded | None] = nothing_to_recall
 
 
 class Calls:
@@ -86,7 +113,7 @@ class Calls:
         finally:
             if self._log.attempts:
                 turn = self._log.ended(self._around.clock(), reply, error)
-                self._around.emit(TurnEnded(label=self._task.label, turn=turn))
+                self._around.emit(TurnEnded(label=self._task.label, turn=turn, text=self.text or None))
             else:
                 self.turns -= 1
         return reply
@@ -109,11 +136,30 @@ class Calls:
                         tokens=room.tokens, cost=room.worst_cost(self._provider.price)
                     ) as grant,
                 ):
-                    if not passage.closed:  # it closed while this waited for room: the room goes back meanwhile
+                    if not passage.closed:
+                        await self._intend(room)
+                    if not passage.closed:  # it closed while this waited: the room goes back meanwhile
                         return await self._call(fitted, grant, passage, room.prompt)
             except QuotaExceeded:
                 if self.needs.fitted(request).max_tokens >= fitted.max_tokens:
                     raise
+
+    async def _intend(self, room: Room) -> None:
+        """Nothing is sent before its intent is on disk: what a dead process has paid for is never unknown."""
+        price = self._provider.price
+        self._around.emit(
+            CallIntended(
+                label=self._task.label,
+                turn=self.turns,
+                attempt=self._log.attempts + 1,
+                bound_tokens=room.prompt + room.answer,
+                worst_cost_usd=None if price is None else float(price.worst(room.prompt, room.answer)),
+            )
+        )
+        try:
+            await self._around.kept()
+        except JournalError as error:
+            raise ProviderError(f"it was not sent: {error.message}", error.hint, "cancelled") from error
 
     async def _call(self, request: Request, grant: Grant, passage: Passage, bound: int) -> Reply:
         exchange = Exchange(

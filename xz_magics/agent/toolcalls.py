@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from xz_magics.errors import XzMagicsError
 from xz_magics.events import Event, ToolAnswered, ToolCalled
-from xz_magics.records import Message, ToolCall
+from xz_magics.records import Message, Task, ToolCall, ToolSpec
 from xz_magics.tools.granted import Granted, Result
 
 MOST_FAULTS = 3
@@ -48,6 +48,10 @@ class Means:
     granted: Granted
     delegate: Callable[[str, Mapping[str, Any]], Delegation]
     slot: Lending
+
+    def tools_of(self, task: Task) -> tuple[ToolSpec, ...]:
+        """What its model is told of: nothing where it has one turn only."""
+        return self.granted.specs if task.max_turns > 1 else ()
 
 
 class ToolCalls:

@@ -17,6 +17,7 @@ from xz_magics.config.settings import (
     suggestion,
     value_of,
     with_preset,
+    zone_of,
 )
 from xz_magics.errors import ConfigError
 
@@ -34,11 +35,20 @@ __all__ = [
     "load_settings",
     "value_of",
     "with_preset",
+    "zone_of",
 ]
 
 logger = logging.getLogger("xz_magics")
 
-OTHER_VARIABLES = ("CONFIG", "CACHE", "GGUF", "AIMOCK", "NOTHING_MAY_SKIP", "PICTURES")  # the last three: the tests'
+OTHER_VARIABLES = (
+    "CONFIG",
+    "CACHE",
+    "STATE",
+    "GGUF",
+    "AIMOCK",
+    "NOTHING_MAY_SKIP",
+    "PICTURES",
+)  # the last three: the tests'
 
 
 def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:

@@ -10,6 +10,7 @@ from xz_magics.agent import Ending, Surroundings
 from xz_magics.engine.delegation import Delegated, Order, read_order
 from xz_magics.engine.group import FAILED_FAST, Company, Group
 from xz_magics.engine.slots import Slots
+from xz_magics.errors import JournalError
 from xz_magics.events import Noted, RunEnded, RunStarted, TaskEnded
 from xz_magics.providers import Provider
 from xz_magics.records import Task
@@ -23,6 +24,12 @@ logger = logging.getLogger("xz_magics")
 BEAT_S = 0.1
 """How often the views are drawn and the time limits looked at. It is also the loop's heartbeat: without one, an
 interrupt of a silent run is served only when the next byte comes."""
+
+KEPT_S = 2.0
+"""How long the end of a run waits for its last events to be on disk."""
+
+MOST_BEATS_UNDRAWN = 10
+"""What is shown is on disk; where so much happens that something is always on its way there, a view waits no longer."""
 
 AHEAD = 5
 """So many tasks as written stand in the line for a slot: slots that come free together are filled in few steps."""
@@ -87,7 +94,8 @@ class Run:
         it; after another end of all, what it asks for is skipped. Where it fails, what has ended stays as it is.
         """
         self._beat = beat
-        await self._open_providers()
+        if self._halt is None:
+            await self._open_providers()
         around = self._around
         around.emit(RunStarted(tasks=len(self._tasks), max_concurrent=self._max_concurrent, quota=around.tracker.quota))
         self._started_at = around.clock()
@@ -106,6 +114,7 @@ class Run:
         finally:
             reason = None if self._halt is None else self._halt.error
             around.emit(RunEnded(duration_s=around.clock() - self._started_at, reason=reason))
+            await self._is_kept(KEPT_S)
             self._draw()
 
     def stop(self) -> None:
@@ -211,10 +220,28 @@ class Run:
 
     async def _watch(self) -> None:
         """A view that fails is not drawn again; the time limits go on being watched."""
+        beats = drawn = 0
         while True:
             self._end_what_is_out_of_time()
-            self._draw()
+            if await self._is_kept(BEAT_S) or beats - drawn >= MOST_BEATS_UNDRAWN:
+                self._draw()
+                drawn = beats
+            beats += 1
             await asyncio.sleep(BEAT_S)
+
+    async def _is_kept(self, longest_s: float) -> bool:
+        """Whether all that has happened may be shown: it is on disk, or cannot be brought there.
+
+        Of the journal's trouble its own log tells, and each task that is not sent for it.
+        """
+        try:
+            async with asyncio.timeout(longest_s):
+                await self._around.settled()
+        except TimeoutError:
+            return False
+        except JournalError:
+            return True
+        return True
 
     def _draw(self) -> None:
         if self._beat is not None:

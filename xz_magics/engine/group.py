@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from xz_magics.agent import Delegation, Ending, Means, Subagent, Surroundings
+from xz_magics.agent.answers import Checked
 from xz_magics.engine.slots import Slot, Slots
 from xz_magics.errors import QuotaExceeded
 from xz_magics.events import TaskEnded, TaskPlanned
@@ -163,8 +164,21 @@ class Group:
                 self._idle.set()
 
     async def _work_on(self, label: str, slot: Slot) -> None:
+        task = with_results(self._tasks[label], self.endings)
+        provider = self._company.providers[task.model]
+        means = self._means(task, slot)
+        recalled = self.around.recall(task, provider, means.tools_of(task))
+        if recalled is not None and not await _still_fits(task, recalled):
+            recalled = None
+        if self.halted is not None or label not in self._unstarted:
+            return  # while that was looked at
         del self._unstarted[label]
-        subagent = self._subagent(with_results(self._tasks[label], self.endings), slot)
+        if recalled is not None:
+            self.around.emit(recalled)
+            self._note_end(recalled)
+            return
+        ready_at = self._ready_at[label]
+        subagent = Subagent(task, provider, self.around, means, ready_at=ready_at, abandoned=self._abandoned)
         self._company.running[label] = subagent
         try:
             await subagent.run()
@@ -175,21 +189,18 @@ class Group:
                 if self._fail_fast and ended.status in FAIL_FAST_ON:
                     self.halt(FAILED_FAST)
 
-    def _subagent(self, task: Task, slot: Slot) -> Subagent:
+    def _means(self, task: Task, slot: Slot) -> Means:
         rights = Rights.of(task.allowed_tools) if task.allowed_tools else NO_RIGHTS
         if self._rights is not None:
             rights &= self._rights
         granted = self._company.granted(rights)
         if self.depth >= self._company.max_depth and granted.delegating:
             granted = self._company.granted(rights.only(set(rights.words) - granted.delegating))
-        means = Means(
+        return Means(
             granted=granted,
             delegate=lambda name, arguments: self._company.delegate(self, task, rights, name, arguments),
             slot=slot,
         )
-        provider = self._company.providers[task.model]
-        ready_at = self._ready_at[task.label]
-        return Subagent(task, provider, self.around, means, ready_at=ready_at, abandoned=self._abandoned)
 
     def _note_end(self, ended: TaskEnded) -> None:
         """Tasks that come after this one are ready once it was the last they waited for, or will never start."""
@@ -222,6 +233,14 @@ class Group:
         )
         self.around.emit(ended)
         return ended
+
+
+async def _still_fits(task: Task, ended: TaskEnded) -> bool:
+    """A schema is the same as then, but not what its model class checks besides."""
+    if ended.status != "done" or task.schema is None or task.schema.model is None:
+        return True
+    checked = Checked(task.schema)
+    return await checked.fits(ended.work) or await checked.fits(ended.output)
 
 
 def _suffices(ended: TaskEnded, follower: Task) -> bool:

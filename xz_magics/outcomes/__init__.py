@@ -5,12 +5,17 @@ from collections.abc import Mapping
 
 from xz_magics.events import (
     AccountPaused,
+    AlertRaised,
+    AnswersCombined,
+    AnswersScored,
+    CallIntended,
     Noted,
     RequestSent,
     RetryScheduled,
     RunEnded,
     RunStarted,
     Stamped,
+    TableRead,
     TaskEnded,
     TaskPlanned,
     TaskStarted,
@@ -18,15 +23,24 @@ from xz_magics.events import (
     ToolAnswered,
     ToolCalled,
     TurnEnded,
+    Warned,
 )
-from xz_magics.outcomes.rows import STATES, Progress, Row, State
+from xz_magics.outcomes.rows import STATES, Progress, Row, State, states_words
 from xz_magics.records import STATUSES, Outcome, Span, SpanKind, known_sum
 from xz_magics.tools.delegating import PARALLEL_SUBAGENT, SUBAGENT
 
-__all__ = ["STATES", "Outcomes", "Progress", "Row", "State"]
+__all__ = ["STATES", "Outcomes", "Progress", "Row", "State", "states_words"]
 
 TaskEvent = (
-    TaskStarted | RequestSent | TextReceived | RetryScheduled | TurnEnded | ToolCalled | ToolAnswered | TaskEnded
+    TaskStarted
+    | CallIntended
+    | RequestSent
+    | TextReceived
+    | RetryScheduled
+    | TurnEnded
+    | ToolCalled
+    | ToolAnswered
+    | TaskEnded
 )
 PAUSES: tuple[SpanKind, ...] = ("queued", "retry", "rate_limited")
 DELEGATING = frozenset({SUBAGENT.name, PARALLEL_SUBAGENT.name})
@@ -39,7 +53,7 @@ class Outcomes:
     started to put outputs together. `counts` and `ended` speak of the tasks as written, `nested` of all others,
     `tokens`, `cost_usd` and `requests` (those under way) of all. `changed` holds the labels of rows that a view has not
     drawn since; the view empties it. `pauses` are the times in which an account was closed by a 429, `name` being the
-    account.
+    account. `alerts` are the texts of those raised, each once.
     """
 
     def __init__(self) -> None:
@@ -53,6 +67,7 @@ class Outcomes:
         self.duration_s: float | None = None
         self.stop_reason: str | None = None
         self.pauses: list[Span] = []
+        self.alerts: list[str] = []
         self.tool_faults: Counter[str] = Counter()
         self.note = "starting"
         self.tokens = 0
@@ -69,8 +84,13 @@ class Outcomes:
                 self._plan(Row(task=task, parent=parent, depth=depth))
             case AccountPaused(account=account, delay_s=delay_s):
                 self._pause(account, stamped.at, stamped.at + delay_s)
+            case AlertRaised(text=text):
+                if text not in self.alerts:
+                    self.alerts.append(text)
             case RunEnded(duration_s=duration_s, reason=reason):
                 self.duration_s, self.stop_reason = duration_s, reason
+            case AnswersScored() | AnswersCombined() | Warned() | TableRead():
+                """Nothing of a task: the Results keep them."""
             case event:
                 self.changed.add(event.label)
                 self._update(self.rows[event.label], event, stamped.at)
@@ -181,8 +201,9 @@ class Outcomes:
         for call_id, tool in row.calls.items():
             row.close(_kind(tool), at, key=f"call {call_id}", name=tool)
         children = [child.outcome for child in row.children if child.outcome is not None]
-        tokens = [row.tokens, *(child.tree_tokens for child in children)]
-        costs = [row.cost_usd, *(child.tree_cost_usd for child in children)]
+        own = (row.tokens, row.cost_usd) if ended.reused is None else (row.tokens or 0, row.cost_usd or 0.0)
+        tokens = [own[0], *(child.tree_tokens for child in children)]
+        costs = [own[1], *(child.tree_cost_usd for child in children)]
         row.outcome = Outcome(
             index=row.task.index,
             label=row.task.label,
@@ -210,6 +231,7 @@ class Outcomes:
             trial=row.task.trial,
             tags=row.task.tags,
             expect=row.task.expect,
+            reused=ended.reused,
         )
         self._move(row, ended.status)
         row.parts.clear()

@@ -1,8 +1,8 @@
 """One task as it goes: what the fold keeps of it, and the part of that which a person is shown."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from xz_magics.records import STATUSES, Outcome, Span, SpanKind, Status, Task, Turn, known_sum
 
@@ -10,6 +10,12 @@ State = Literal["waiting", "running"] | Status
 STATES: tuple[State, ...] = ("waiting", "running", *STATUSES)
 
 SHORTEST_SPAN_S = 0.001
+
+
+def states_words(counts: Mapping[Any, int]) -> str:
+    """Such as "3 done, 1 timed out"."""
+    told = {state: counts.get(state, 0) for state in STATES}
+    return ", ".join(f"{count:,} {state.replace('_', ' ')}" for state, count in told.items() if count)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

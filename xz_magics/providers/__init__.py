@@ -1,7 +1,7 @@
 """What a provider is: one verb, one model call. `open_provider` finds the one for a name such as "openai:MODEL"."""
 
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from xz_magics.characters import whole
 from xz_magics.prices import Price
@@ -59,12 +59,25 @@ class Exchange:
         return whole("".join(self.parts))
 
 
+class ProviderIdentity(NamedTuple):
+    """Who answers: the form of the requests, where they go, and the model's name there."""
+
+    wire: str
+    base_url: str
+    model: str
+
+
 class Provider(Protocol):
     """A way to one model. `call` raises ProviderError and nothing else but cancellation."""
 
     @property
     def model(self) -> str:
         """The name as the user writes it, "openai:MODEL"; the column `model`."""
+        ...
+
+    @property
+    def identity(self) -> ProviderIdentity:
+        """Two that are alike here answer alike."""
         ...
 
     @property

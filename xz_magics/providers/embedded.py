@@ -8,13 +8,13 @@ from pathlib import Path
 
 from xz_magics.errors import ModelError
 from xz_magics.prices import FREE, Price
-from xz_magics.providers import Exchange, emulated_tools, grammar
+from xz_magics.providers import Exchange, ProviderIdentity, emulated_tools, grammar
 from xz_magics.providers.answer_forms import OVERHEAD_TOKENS, by_instruction
 from xz_magics.providers.endpoint import Endpoint
 from xz_magics.providers.http import HttpProvider
 from xz_magics.providers.local import LOCAL_NOTE, Address, LocalModel
 from xz_magics.providers.openai import OpenAIWire
-from xz_magics.providers.weights import fetch_weights
+from xz_magics.providers.weights import SMOLLM2, fetch_weights
 from xz_magics.records import Reply, Request
 
 
@@ -26,6 +26,7 @@ class EmbeddedProvider:
 
     def __init__(self, model: str, local_model: LocalModel, gguf: Path | None, cache_dir: Path) -> None:
         self.model = model
+        self.identity = ProviderIdentity("local", "", SMOLLM2.member if gguf is None else str(gguf))
         self.note = LOCAL_NOTE if gguf is None else ""
         self._local_model = local_model
         self._gguf = gguf

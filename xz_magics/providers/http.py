@@ -16,7 +16,7 @@ from httpx_aiohttp import AiohttpTransport
 
 from xz_magics.errors import Charge, ProviderError
 from xz_magics.prices import Price
-from xz_magics.providers import Exchange
+from xz_magics.providers import Exchange, ProviderIdentity
 from xz_magics.providers.answer import Answer
 from xz_magics.providers.answer_forms import by_instruction
 from xz_magics.providers.endpoint import Endpoint, checked_key, redactor
@@ -117,6 +117,7 @@ class HttpProvider:
         """Raises ModelError where the key is no key or would go out in clear text. `transport` replaces the network."""
         key = checked_key(key, endpoint)
         self.model = model
+        self.identity = ProviderIdentity(endpoint.wire, endpoint.base_url.rstrip("/"), model_id)
         self.account = endpoint.account
         self.overhead_tokens = wire.overhead_tokens
         self.tools_overhead_tokens = wire.tools_overhead_tokens

@@ -13,7 +13,7 @@ from typing import Any, get_args
 
 from xz_magics.errors import ConfigError, ProviderError
 from xz_magics.prices import FREE, Price, flat_price
-from xz_magics.providers import Exchange
+from xz_magics.providers import Exchange, ProviderIdentity
 from xz_magics.records import ErrorType, Finish, Reply, Request, ToolCall, Usage
 
 CHARGE_ALL_FROM = 500
@@ -84,6 +84,7 @@ class ScriptedProvider:
 
     def __init__(self, name: str, script: Script) -> None:
         self.model = f"scripted:{name}" if name else "scripted:"
+        self.identity = ProviderIdentity("scripted", "", f"{name} {script!r}")
         self.account = self.model
         self.price: Price | None = script.price
         self._script = script

@@ -6,16 +6,19 @@ from contextlib import contextmanager
 from decimal import Decimal
 
 from xz_magics.errors import QuotaExceeded
-from xz_magics.quotas.level import Amounts, Level, check_quota
+from xz_magics.quotas.ledger import Hold, Ledger
+from xz_magics.quotas.level import NOTHING, Amounts, Level, check_quota
 from xz_magics.quotas.room import Chain, Grant, Reservation, Room
+from xz_magics.quotas.shared import Shared
 from xz_magics.records import LimitUse, Message, Number, Quota
 
-__all__ = ["Amounts", "Grant", "Tracker", "check_quota", "prompt_bound"]
+__all__ = ["NOTHING", "Amounts", "Grant", "Hold", "Ledger", "Shared", "Tracker", "check_quota", "prompt_bound"]
 
 
 class Tracker:
     """One level of limits. A reservation is taken at this level and at all levels above it, or at none.
 
+    `shared` are limits above them all, of the day and the week, which other processes share.
     Raises SpecError for a limit that is negative or not finite. Safe from any thread and any event loop.
     """
 
@@ -27,12 +30,13 @@ class Tracker:
         clock: Callable[[], float] = time.monotonic,
         above: Chain = (),
         room: Room | None = None,
+        shared: Shared | None = None,
     ) -> None:
         check_quota(quota or Quota())
         self._clock = clock
         self._level = Level(level, quota or Quota(), clock)
         self._chain: Chain = (self._level, *above)
-        self._room = room or Room()
+        self._room = room or Room(shared)
 
     def child(self, quota: Quota | None = None, *, level: str = "run") -> "Tracker":
         """A level below this one."""
@@ -73,7 +77,7 @@ class Tracker:
             self._room.serve()
 
     def reset(self) -> None:
-        """Zeroes what is used; limits and live reservations stay."""
+        """Zeroes what is used; limits and live reservations stay, and so does what the day and the week have used."""
         with self._room.lock:
             self._level.reset()
             self._room.serve()
@@ -124,9 +128,12 @@ class Tracker:
 
     def uses(self, *, above: bool = False) -> list[LimitUse]:
         """A row per limit of this level; `above`: then those limits of the levels above that are set."""
-        higher = self._chain[1:] if above else ()
         with self._room.lock:
-            return [*self._level.uses(), *(use for level in higher for use in level.uses() if use.limit is not None)]
+            own = self._level.uses()
+            higher = [use for level in self._chain[1:] for use in level.uses()]
+        if self._room.shared is not None:
+            higher += self._room.shared.uses()
+        return [*own, *(use for use in higher if above and use.limit is not None)]
 
     def _remaining(self, name: str, kind: Callable[[float], Number]) -> Number | None:
         left = next(use.remaining for use in self.uses() if use.name == name)

@@ -2,8 +2,8 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import fields
-from decimal import Decimal
+from dataclasses import fields, replace
+from decimal import ROUND_FLOOR, Decimal
 from typing import NamedTuple
 
 from xz_magics.errors import QuotaExceeded, SpecError
@@ -29,8 +29,10 @@ class Amounts(NamedTuple):
 
 
 NOTHING = Amounts()
+BILLIONTH = Decimal("1e-9")
 COUNTED = ("max_executions", "max_total_tokens", "max_total_cost")
 UNITS = dict(zip((*COUNTED, "max_total_time"), ("subagents", "tokens", "USD", "s"), strict=True))
+PREFIXES = {"day": "daily_", "week": "weekly_"}
 MENDS = {"max_total_tokens": ", or lower max_tokens", "max_total_cost": ", or take a cheaper model"}
 
 
@@ -42,6 +44,8 @@ class Level:
         self.quota = quota
         self.used = NOTHING
         self.reserved = NOTHING
+        self.end = ""
+        """In words, when what is used counts no more; empty: that does not come of itself."""
         self._clock = clock
         self._spent_s = 0.0
         self._entered = 0
@@ -55,7 +59,9 @@ class Level:
         """The error, if the need cannot fit even when every reservation comes back."""
         for name in self._over(need, NOTHING):
             at = COUNTED.index(name)
-            return self._exceeded(name, self.used[at], f"; this needs up to {_plain(need[at])} more")
+            waiting_helps = need[at] <= _exact(getattr(self.quota, name))
+            more = f"; this needs up to {_plain(need[at])} more"
+            return self._exceeded(name, self.used[at], more, self.end if waiting_helps else "")
         return self.out_of_time()
 
     def out_of_time(self) -> QuotaExceeded | None:
@@ -102,10 +108,16 @@ class Level:
             over.append("max_total_cost")
         return over
 
-    def _exceeded(self, name: str, used: float | Decimal, need: str = "") -> QuotaExceeded:
+    def _exceeded(self, name: str, used: float | Decimal, need: str = "", end: str = "") -> QuotaExceeded:
         limit = _plain(getattr(self.quota, name))
         message = f"{name} of the {self.name} is {limit} {UNITS[name]}, and {_plain(used)} are used{need}"
-        return QuotaExceeded(message, f"raise {name}{MENDS.get(name, '')}", name)
+        hint = f"raise {setting_of(self.name, name)}{MENDS.get(name, '')}"
+        return QuotaExceeded(message, f"{hint}; {end}" if end else hint, name)
+
+
+def setting_of(level: str, limit: str) -> str:
+    """What a limit is called where it is set, such as daily_max_cost."""
+    return f"{PREFIXES[level]}{limit.replace('total_', '')}" if level in PREFIXES else limit
 
 
 def check_quota(quota: Quota) -> None:
@@ -119,6 +131,14 @@ def check_quota(quota: Quota) -> None:
         if not fine or not math.isfinite(value) or not 0 <= value <= 2**53:
             kind = "a whole number" if whole else "a number"
             raise SpecError(f"{limit.name} is {value!r}", f"give {kind} from 0 up, or leave it out for no limit")
+
+
+def in_billionths(quota: Quota) -> Quota:
+    """With its dollars rounded down to what a ledger can keep: nobody waits for room that is none there."""
+    usd = quota.max_total_cost
+    if usd is None:
+        return quota
+    return replace(quota, max_total_cost=float(Decimal(str(usd)).quantize(BILLIONTH, ROUND_FLOOR)))
 
 
 def _exact(limit: float) -> Decimal | int:

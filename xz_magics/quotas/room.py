@@ -7,7 +7,9 @@ from collections.abc import Callable
 from decimal import Decimal
 
 from xz_magics.errors import QuotaExceeded
+from xz_magics.quotas.ledger import Hold
 from xz_magics.quotas.level import NOTHING, Amounts, Level
+from xz_magics.quotas.shared import Shared
 from xz_magics.records import Usage
 
 Chain = tuple[Level, ...]
@@ -21,8 +23,10 @@ class Room:
     Who holds a seat and waits for tokens is never kept behind those who wait for a seat: that would lock up.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, shared: Shared | None = None) -> None:
+        """`shared`: the limits above all levels here, which other processes share."""
         self.lock = threading.Lock()
+        self.shared = shared
         self._queues: dict[tuple[Chain, tuple[str, ...]], deque[_Waiter]] = {}
 
     def ask(self, waiter: "_Waiter") -> None:
@@ -101,12 +105,13 @@ class _Waiter:
 class Grant:
     """Room that has been taken. Settle it once; what is not settled comes back when the block is left."""
 
-    __slots__ = ("_chain", "_held", "_room")
+    __slots__ = ("_chain", "_held", "_hold", "_room")
 
-    def __init__(self, room: Room, chain: Chain, held: Amounts) -> None:
+    def __init__(self, room: Room, chain: Chain, held: Amounts, hold: Hold | None) -> None:
         self._room = room
         self._chain = chain
         self._held: Amounts | None = held
+        self._hold = hold
 
     def settle(self, usage: Usage, cost: Decimal = Decimal(0)) -> None:
         """Books what was really used, more than was reserved too, and gives the difference back."""
@@ -125,8 +130,14 @@ class Grant:
         if self._held is None:
             raise RuntimeError("this grant has been settled or given back already")
         held, self._held = self._held, None
+        used = used_of(held)
         with self._room.lock:
-            self._room.give_back(self._chain, held, used_of(held))
+            self._room.give_back(self._chain, held, used)
+        shared = self._room.shared
+        if shared is not None and self._hold is not None:
+            shared.settle(self._hold, used)
+        elif shared is not None and used != NOTHING:
+            shared.book(used)
 
 
 class Reservation:
@@ -155,9 +166,21 @@ class Reservation:
                 raise
         if waiter.refusal is not None:
             raise waiter.refusal
-        self._grant = Grant(self._room, self._chain, self._need)
+        self._grant = Grant(self._room, self._chain, self._need, await self._hold())
         return self._grant
 
     async def __aexit__(self, *_: object) -> None:
         if self._grant is not None:
             self._grant.give_back()
+
+    async def _hold(self) -> Hold | None:
+        """The room that other processes share is asked for last: it takes a write to the disk."""
+        shared = self._room.shared
+        if shared is None or not shared.is_limited:
+            return None
+        try:
+            return await shared.take(self._need)
+        except BaseException:
+            with self._room.lock:
+                self._room.give_back(self._chain, self._need)
+            raise

@@ -2,7 +2,7 @@
 
 from xz_magics.records.calls import Finish, Message, Reply, Request, ToolCall, ToolSpec, Usage
 from xz_magics.records.limits import LimitUse, Quota
-from xz_magics.records.outcomes import ERROR_TYPES, STATUSES, ErrorType, Outcome, Span, SpanKind, Status, Turn
+from xz_magics.records.outcomes import ERROR_TYPES, STATUSES, ErrorType, Outcome, Reused, Span, SpanKind, Status, Turn
 from xz_magics.records.sums import Number, known_sum
 from xz_magics.records.tasks import AfterWhen, AnswerSchema, Insert, Judge, Purpose, Scorer, Task, Trial
 
@@ -23,6 +23,7 @@ __all__ = [
     "Quota",
     "Reply",
     "Request",
+    "Reused",
     "Scorer",
     "Span",
     "SpanKind",

@@ -7,7 +7,9 @@ from xz_magics.records.calls import Message
 from xz_magics.records.sums import known_sum
 from xz_magics.records.tasks import Purpose, Trial
 
-Status = Literal["done", "incomplete", "refused", "failed", "timed_out", "cancelled", "skipped"]
+Status = Literal["done", "incomplete", "refused", "failed", "timed_out", "cancelled", "skipped", "unknown"]
+"""unknown: it was sent, by a process that died before it saw the end."""
+
 STATUSES: tuple[Status, ...] = get_args(Status)
 
 ErrorType = Literal[
@@ -63,6 +65,21 @@ class Turn:
         return known_sum((self.input_tokens, self.output_tokens))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reused:
+    """Where an answer comes from that was not asked for anew: which task of which run, and what it cost there.
+
+    `ended_at` in seconds since the epoch; `age_s`: how long before this run took it.
+    """
+
+    run: str
+    label: str
+    ended_at: float
+    tokens: int | None = None
+    cost_usd: float | None = None
+    age_s: float = 0.0
+
+
 SpanKind = Literal["queued", "call", "retry", "rate_limited", "tool", "children"]
 
 
@@ -87,7 +104,8 @@ class Outcome:
     `output` is what the task answered, in part where the status says so; `work` is the text before a summary.
     Tokens and cost are its own; `tree_tokens` and `tree_cost_usd` include what it delegated, at every depth. `spans`
     tell what it did when, in the order in which each ended. `value` is the answer as its schema has it: text, number,
-    true or false, list or dict; None where there is no schema, or no answer that fits it.
+    true or false, list or dict; None where there is no schema, or no answer that fits it. `reused`: it is the answer of
+    an earlier run, and used nothing in this one.
     """
 
     index: int
@@ -116,6 +134,7 @@ class Outcome:
     trial: Trial | None = None
     tags: tuple[str, ...] = ()
     expect: Any = None
+    reused: Reused | None = None
 
     @property
     def written(self) -> bool:
@@ -145,11 +164,11 @@ class Outcome:
 
     @property
     def total_tokens(self) -> int | None:
-        return known_sum((self.input_tokens, self.output_tokens))
+        return 0 if self.reused else known_sum((self.input_tokens, self.output_tokens))
 
     @property
     def cost_usd(self) -> float | None:
-        return known_sum(turn.cost_usd for turn in self.turns)
+        return 0.0 if self.reused else known_sum(turn.cost_usd for turn in self.turns)
 
     @property
     def estimated(self) -> bool:

@@ -1,0 +1,1 @@
+"""What listens to runs beside their outcomes: the journal, metrics for others, alerts."""

@@ -1,0 +1,146 @@
+"""The observer that journals one run: what of an event is written, and which answers may serve again."""
+
+import json
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from xz_magics.events import CallIntended, RunEnded, Stamped, TaskEnded, TaskPlanned, TextReceived, TurnEnded, to_json
+from xz_magics.keys import SHORTEST_KEY
+from xz_magics.observers.journal.cleaning import Cleaned, without_content, without_secrets
+from xz_magics.observers.journal.keys import AnswerRef, Origin
+from xz_magics.observers.journal.owners import this_owner
+from xz_magics.observers.journal.rows import RunInfo, answer_row, asked_row, event_row, run_row
+from xz_magics.observers.journal.store import Row
+from xz_magics.records import Turn, known_sum
+
+logger = logging.getLogger("xz_magics")
+
+MASK = "*" * SHORTEST_KEY
+
+
+def nothing_of(_: str) -> None:
+    """Of a task whose answer serves no other, and that sends nothing once more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class About:
+    """What is known of a run beside its events. `secrets` are written nowhere.
+
+    `key_of` tells a task's key by its label, once the task is at work; `resends` what it sends once more, of an earlier
+    run. `cell` is the page's id of it; `resumes` and `nested` as in RunInfo.
+    """
+
+    tasks: int = 0
+    notebook: str | None = None
+    cell: str | None = None
+    label: str | None = None
+    spec_hash: str | None = None
+    resumes: str | None = None
+    nested: bool = False
+    secrets: tuple[str, ...] = ()
+    key_of: Callable[[str], str | None] = nothing_of
+    resends: Callable[[str], Origin | None] = nothing_of
+
+
+class Recorder:
+    """Called with each stamped event of its run; it hands over what is to be written, and never waits or raises."""
+
+    def __init__(self, write: Callable[[Row], None], run_id: str, about: About, *, content: bool) -> None:
+        self._write = write
+        self._run_id = run_id
+        self._owner = this_owner()
+        self._about = about
+        self._content = content
+        secret_free = without_secrets(about.secrets)
+        self._cleaned: Cleaned = secret_free if content else lambda value: secret_free(without_content(value))
+        self._turns: dict[str, list[Turn]] = {}
+        """Of each task at work and of those that it led to."""
+        self._under: dict[str, tuple[str, ...]] = {}
+        self._sent: set[str] = set()
+        self._begun = False
+
+    def __call__(self, stamped: Stamped) -> None:
+        event = stamped.event
+        if isinstance(event, TextReceived):
+            return
+        if not self._begun:
+            self._begun = True
+            self._write(run_row(self._run(stamped.at)))
+        try:
+            row = event_row(stamped, self._cleaned)
+        except Exception:
+            logger.exception("event %d of run %s cannot be written and is left out", stamped.number, stamped.run)
+            return
+        self._write(row)
+        match event:
+            case RunEnded():
+                self._write(Row("ended", (stamped.at, stamped.run)))
+            case TaskPlanned(task=task, parent=str(parent)) if task.of is None:
+                self._under[task.label] = (*self._under.get(parent, ()), parent)
+            case CallIntended(label=label) if label not in self._sent:
+                self._sent.add(label)
+                about = self._about
+                resends = about.resends(label)
+                self._write(
+                    asked_row(self._run_id, label, about.key_of(label), under=self._above(label), resends=resends)
+                )
+            case TurnEnded(label=label, turn=turn):
+                self._note_turn(label, turn)
+            case TaskEnded(label=label):
+                turns = self._turns.pop(label, [])
+                if self._content and (key := self._about.key_of(label)) is not None and _serves(event, turns, row):
+                    self._write(answer_row(_answer(key, stamped, event, turns, self._above(label))))
+
+    def _note_turn(self, label: str, turn: Turn) -> None:
+        for one in (label, *self._under.get(label, ())):
+            self._turns.setdefault(one, []).append(turn)
+
+    def _above(self, label: str) -> str | None:
+        return json.dumps(self._under[label]) if label in self._under else None
+
+    def _run(self, at: float) -> RunInfo:
+        about = self._about
+        return RunInfo(
+            id=self._run_id,
+            started_at=at,
+            owner=self._owner,
+            notebook=about.notebook,
+            label=about.label,
+            tasks=about.tasks,
+            spec_hash=about.spec_hash,
+            cell=about.cell,
+            resumes=about.resumes,
+            nested=about.nested,
+        )
+
+
+def _serves(ended: TaskEnded, turns: Sequence[Turn], row: Row) -> bool:
+    """Whether it may serve again: not where its summary failed, nor where a key was masked on its way to the disk."""
+    return (
+        ended.status == "done"
+        and ended.error is None
+        and (bool(turns) or ended.reused is not None)
+        and not _is_masked(ended, row.values[-1])
+    )
+
+
+def _is_masked(ended: TaskEnded, body: str) -> bool:
+    return MASK in body and json.loads(body) != json.loads(json.dumps(to_json(ended), default=str))
+
+
+def _answer(key: str, stamped: Stamped, ended: TaskEnded, turns: Sequence[Turn], under: str | None) -> AnswerRef:
+    """Of one that was itself reused: its origin, and what it cost there."""
+    reused = ended.reused
+    return AnswerRef(
+        key=key,
+        run=stamped.run,
+        label=ended.label,
+        number=stamped.number,
+        ended_at=stamped.at if reused is None else reused.ended_at,
+        tokens=known_sum(turn.total_tokens for turn in turns) if reused is None else reused.tokens,
+        cost_usd=known_sum(turn.cost_usd for turn in turns) if reused is None else reused.cost_usd,
+        origin_run=None if reused is None else reused.run,
+        origin_label=None if reused is None else reused.label,
+        under=under,
+    )
