@@ -410,10 +410,10 @@ def test_a_signal_ends_a_run_in_a_script_and_the_handler_is_as_before(session):
     before = signal.getsignal(signal.SIGINT)
 
     with pytest.raises(RunInterrupted) as caught:
-        run_sync(["a", "b"], model="scripted:slow", observers=[interrupt_at(RequestSent)])
+        run_sync(["a", "b"], model="scripted:slow", max_concurrent=1, observers=[interrupt_at(RequestSent)])
 
     assert "Stopped: 0 of 2 tasks are done" in str(caught.value)
-    assert [outcome.status for outcome in session.last] == ["cancelled", "cancelled"]
+    assert [outcome.status for outcome in session.last] == ["cancelled", "skipped"]
     assert session.quota.reserved == (0, 0, 0)
     assert signal.getsignal(signal.SIGINT) is before
 
@@ -428,7 +428,7 @@ def interrupt_at(kind):
 
 async def test_cancelling_the_coroutine_itself_ends_every_task_too(session):
     running = asyncio.ensure_future(run(["a", "b"], model="scripted:slow", max_concurrent=1))
-    while session.last is None:
+    while session.last is None or not session.last.fold.requests:
         await asyncio.sleep(0.01)
 
     running.cancel()
@@ -465,7 +465,7 @@ def test_a_loop_that_cannot_be_entered_twice_is_told_before_it_is_patched():
 
 ONLY_CELL = {"out", "check", "background", "help", "yes", "dry_run"}
 ONLY_RUN = {
-    *("work", "names", "observers", "on_result", "show", "quota", "params", "tools"),
+    *("work", "names", "observers", "on_result", "on_alert", "show", "quota", "params", "tools"),
     *("matrix", "exclude", "include", "expect", "combine"),
 }
 
@@ -507,6 +507,7 @@ ERRORS = [
     ModelError("what", "mend"),
     errors.QuotaExceeded("what", "mend", "max_executions"),
     errors.ProviderError("what", "mend", "rate_limited", "all", 429, 1.5, True),
+    errors.JournalError("what", "mend"),
     errors.TasksFailed("what", "mend"),
     errors.UnknownLabel("what", "mend"),
     NestingError("what", "mend"),
@@ -543,6 +544,7 @@ RECORDS = [
     task("a", params={"a": 1}),
     records.Turn(number=1, attempts=1, max_tokens=1, started_at=None, duration_s=None),
     Outcome(index=0, label="a", status="done", model="m", max_tokens=1),
+    records.Reused(run="r", label="a", ended_at=1.0),
     records.Span(kind="call", started_at=1.0, ended_at=2.0),
     records.LimitUse(level="run", name="max_executions", limit=1, used=0, reserved=0),
     records.Trial(input="a[0]", arms={"x": 1}, row=0, columns={"a": [1]}, repeat=2),

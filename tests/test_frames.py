@@ -11,7 +11,7 @@ from hypothesis import given, settings, strategies as st
 
 from xz_magics import frames
 from xz_magics.metrics import Metrics
-from xz_magics.records import STATUSES, LimitUse, Message, Outcome, ToolCall, Turn
+from xz_magics.records import STATUSES, LimitUse, Message, Outcome, Reused, ToolCall, Turn
 
 FIRST = Turn(
     number=1,
@@ -80,6 +80,7 @@ TASK_DTYPES = {
     "duration_s": FLOAT,
     "started_at": TIME,
     "finish_reason": STRING,
+    "reused": STRING,
 }
 TURN_DTYPES = {
     "label": STRING,
@@ -337,3 +338,22 @@ def test_no_table_of_ours_is_read_for_formulas():
     kept = frames.tasks_frame([DONE])[["label", "output"]].head(1)
 
     assert "tex2jax_ignore" in kept._repr_html_()
+
+
+def test_what_is_reused_cost_nothing_and_stands_in_no_histogram():
+    reused = replace(DONE, turns=(), duration_s=None, reused=Reused(run="r", label="a", ended_at=0.0))
+
+    seconds, tokens = (made([DONE, reused]) for made in (frames.duration_histogram, frames.token_histogram))
+
+    assert seconds.total.tolist() == tokens.total.tolist() == [1]
+    assert tokens.left.tolist() == [40.0]
+
+
+def test_the_series_hold_how_soon_requests_went_out():
+    metrics = Metrics()
+    metrics.started(0)
+    metrics.ended(DONE, started=True)
+
+    samples = frames.metrics_frame(metrics).set_index("name").value
+
+    assert samples["subagent_spawn_seconds_count"] == 1

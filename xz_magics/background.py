@@ -11,6 +11,7 @@ from typing import Any
 from xz_magics.api import run_arguments
 from xz_magics.api.launching import see_through
 from xz_magics.api.preparing import Prepared, Work, prepare
+from xz_magics.api.recollecting import recollect, with_hint
 from xz_magics.errors import RunInterrupted, XzMagicsError
 from xz_magics.interrupt import Guard
 from xz_magics.results import Results
@@ -21,6 +22,7 @@ from xz_magics.views.progress import done_words, ended_words
 logger = logging.getLogger("xz_magics")
 
 BEGIN_S = 2.0
+BEGIN_IN_LOOP_S = 0.2
 LOOK_S = 0.05
 
 
@@ -28,12 +30,16 @@ def start(work: Work, *, show: bool = False, **options: Any) -> "Handle":
     """`run` in the background: returns at once with a handle, and other cells run meanwhile.
 
     Takes the same arguments, and raises the same errors before anything is sent. Stop leaves it alone;
-    `handle.cancel()` ends it. What a tool starts ends with the run of the tool.
+    `handle.cancel()` ends it. What a tool starts ends with the run of the tool. The journal is waited for only where
+    `resume` or `reuse` asks for what is in it.
     """
     run_arguments.bind(work, show=show, **options)
     session.note_kernel_loop()
     prepared = prepare(work, **options)
-    return Handle(prepared, view_here(background=True) if show else NoView())
+    asks = prepared.resume is not None or prepared.reuse
+    if asks:
+        prepared = with_hint(recollect(prepared))
+    return Handle(prepared, view_here(background=True) if show else NoView(), recollects=not asks)
 
 
 start.__signature__ = run_arguments.replace(  # type: ignore[attr-defined]  # what help shows: one list of options
@@ -47,7 +53,8 @@ class Handle:
     Safe from any thread and any event loop. `error` is what ended it, where it did not end as runs do.
     """
 
-    def __init__(self, prepared: Prepared, view: View) -> None:
+    def __init__(self, prepared: Prepared, view: View, *, recollects: bool = False) -> None:
+        """`recollects`: what an earlier run has left is still to be looked up."""
         self.error: BaseException | None = None
         self._tasks = len(prepared.plan.tasks)
         self._on_kernel = prepared.on_kernel
@@ -55,9 +62,10 @@ class Handle:
         self._begun: Future[Results] = Future()
         self._ended: Future[None] = Future()
         self._ended.set_running_or_notify_cancel()  # from now on nobody who waits for it can cancel it
-        session.engine.run(self._go_on(prepared, view)).add_done_callback(self._note_end)
+        going_on = self._go_on(prepared, view, recollects=recollects)
+        session.engine.run(going_on).add_done_callback(self._note_end)
         if not session.engine.is_here:
-            wait([self._begun], BEGIN_S)
+            wait([self._begun], BEGIN_IN_LOOP_S if _runs_loop() else BEGIN_S)
 
     @property
     def done(self) -> bool:
@@ -68,7 +76,7 @@ class Handle:
     def results(self) -> Results:
         """They grow while the run goes on."""
         if not self._begun.done():
-            self._check_waiting()
+            self._check_elsewhere()
         return self._begun.result()
 
     @property
@@ -134,8 +142,10 @@ class Handle:
         while not self._ended.done():  # noqa: ASYNC110 - an asyncio.Event would need that callback
             await asyncio.sleep(LOOK_S)
 
-    async def _go_on(self, prepared: Prepared, view: View) -> None:
+    async def _go_on(self, prepared: Prepared, view: View, *, recollects: bool) -> None:
         try:
+            if recollects:
+                prepared = with_hint(await asyncio.to_thread(recollect, prepared))
             await see_through(prepared, Guard(), view, self._note_begun)
         except BaseException as error:  # noqa: BLE001 - it is kept for whoever asks, and nobody is above to hear it
             self._fail(error)
@@ -172,9 +182,7 @@ class Handle:
         return f"Stopped waiting: {self!r}. handle.cancel() ends it."
 
     def _check_waiting(self) -> None:
-        self._check_process()
-        if session.engine.is_here:
-            raise XzMagicsError("this waits on the thread that the run itself needs", "await handle")
+        self._check_elsewhere()
         loop = session.kernel_loop
         needed = self._on_kernel and loop is not None and not loop.is_closed()
         if needed and threading.current_thread() is threading.main_thread():
@@ -183,9 +191,22 @@ class Handle:
                 f"this keeps the notebook waiting, and {names} can run only while it is free", "await handle"
             )
 
+    def _check_elsewhere(self) -> None:
+        self._check_process()
+        if session.engine.is_here:
+            raise XzMagicsError("this waits on the thread that the run itself needs", "await handle")
+
     def _check_process(self) -> None:
         if self._process != os.getpid() and not self.done:
             raise XzMagicsError("this run goes on in the process that this one is a copy of", "wait for it there")
+
+
+def _runs_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def lost_words(name: str, value: object) -> str:

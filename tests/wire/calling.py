@@ -1,6 +1,7 @@
 """One call of a provider against a server of the test's own, and the proof that it leaves nothing open."""
 
 import asyncio
+import os
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,4 +79,7 @@ async def nothing_left(server):
 
 
 def open_files():
-    return len(list(Path("/proc/self/fd").iterdir()))
+    """Without those of the journal and the ledger, which stay open as long as a session."""
+    kept = os.environ["XZ_MAGICS_STATE"]
+    targets = [os.path.realpath(file) for file in Path("/proc/self/fd").iterdir()]
+    return sum(not target.startswith(kept) for target in targets)

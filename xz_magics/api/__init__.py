@@ -11,7 +11,7 @@ from xz_magics.api.granting import Tools
 from xz_magics.api.launching import launch
 from xz_magics.api.preparing import Work, check_asyncio
 from xz_magics.errors import NestingError, RunInterrupted, RunStopped
-from xz_magics.events import Observer
+from xz_magics.events import AlertRaised, Observer
 from xz_magics.records import Outcome, Quota
 from xz_magics.results import Results
 from xz_magics.session import session
@@ -65,6 +65,10 @@ async def run(
     workspace: str | PathLike[str] | None = None,
     observers: Iterable[Observer] = (),
     on_result: Callable[[Outcome], None] | None = None,
+    on_alert: Callable[[AlertRaised], None] | None = None,
+    resume: str | bool | None = None,
+    reuse: bool | None = None,
+    resend_unknown: bool | None = None,
     show: bool = False,
 ) -> Results:
     """Runs tasks concurrently as language-model subagents and returns their Results.
@@ -75,7 +79,12 @@ async def run(
     with each combination of the values in `matrix`, `repeat` times. `tools` are all that tasks can be granted by
     `allowed_tools`, functions or a part of `xz_magics.toolbox`; without them it is the whole toolbox. `workspace` is
     the folder that the built-in tools work in. `observers` are called with each stamped event; `on_result` with each
-    Outcome. A task's failure is a row, not an exception.
+    Outcome, once it is on disk; `on_alert` with each AlertRaised: `kind`, `text`, `value`, `threshold`, which the
+    settings say. A task's failure is a row, not an exception.
+
+    `resume` is an earlier run, by its id, or True for the last: what is done there, of tasks that ask the same, is not
+    asked again. What was sent there and nobody has seen the end of is sent again only with `resend_unknown`. `reuse`
+    takes answers of all earlier runs that are in the journal.
 
     Raises SpecError, ConfigError or ModelError before anything is sent, and RunStopped when Stop was pressed: then
     `xz_magics.last` holds what there is.
@@ -142,6 +151,8 @@ def interruption(results: Results) -> str:
     """What a person is told after Stop."""
     done = sum(outcome.success for outcome in results)
     told = f"Stopped: {done_words(done, len(results))}, and nothing goes on. What came is in xz_magics.last"
+    if session.settings.journal == "on":
+        return f"{told}. --resume (resume=True) goes on from there; without it, the cell begins anew."
     return f"{told}; to run all of it anew, run the cell again."
 
 

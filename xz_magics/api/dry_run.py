@@ -2,11 +2,13 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Literal
 
 from xz_magics.api import run_arguments
 from xz_magics.api.bill_words import calls_words, cost_words, limit_words, most_words, price_words, tokens_words
 from xz_magics.api.preparing import Prepared, Work, prepare
+from xz_magics.api.recollecting import recollect
 from xz_magics.bills import Bill, Biller, add_up, standings
 from xz_magics.errors import ConfirmationNeeded
 from xz_magics.plan import MOST_OUTPUT_BYTES
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
 SHOWN = 5
 """So many tasks are shown with their prompts; all of them stand in .df."""
+
+NOTHING = Bill(turns=0, first_tokens=0, first_usd=Decimal(0), tokens=0, cost_usd=Decimal(0), unpriced=False)
 
 TEXTS = ("system", "prompt", "summary_prompt")
 DTYPES = {
@@ -54,7 +58,8 @@ def dry_run(work: Work, **options: Any) -> "DryRun":
     """
     run_arguments.bind(work, **options)
     options.pop("show", None)
-    return DryRun(prepare(work, sending=False, **options))
+    prepared = prepare(work, sending=False, **options)
+    return DryRun(recollect(prepared) if prepared.resume is not None or prepared.reuse else prepared)
 
 
 dry_run.__signature__ = run_arguments.replace(  # type: ignore[attr-defined]  # what help shows: one list of options
@@ -63,8 +68,8 @@ dry_run.__signature__ = run_arguments.replace(  # type: ignore[attr-defined]  # 
 
 
 def confirm(prepared: Prepared) -> None:
-    """Raises ConfirmationNeeded where a run has more tasks than the settings let start unasked, or may cost more."""
-    settings, tasks = prepared.settings, len(prepared.plan.tasks)
+    """Raises ConfirmationNeeded where a run sends more tasks than the settings let start unasked, or may cost more."""
+    settings, tasks = prepared.settings, len(prepared.plan.tasks) - len(_left_out(prepared))
     if tasks <= settings.confirm_tasks and settings.confirm_cost is None:
         return
     looked, limit = DryRun(prepared), settings.confirm_cost
@@ -82,7 +87,8 @@ class DryRun:
     """What a run would do: `plan` holds its tasks as they would be sent, `df` a row for each.
 
     "At most" is what the run cannot pass, whatever the models answer, while the providers' counts stay within what is
-    reserved. A task that has tools has no bound of its own: then it is the quota's, if any.
+    reserved. A task that has tools has no bound of its own: then it is the quota's, if any. What is reused, or left out
+    for it was sent before and its end is unknown, costs nothing.
     """
 
     def __init__(self, prepared: Prepared) -> None:
@@ -96,11 +102,15 @@ class DryRun:
             max_depth=plan.max_depth,
             output_max_size=settings.output_max_size,
         )
-        self._bills = [biller.bill(task) for task in plan.tasks]
-        self._judging = [bill for task in plan.tasks for bill in biller.judging(task)]
+        self._left_out = _left_out(prepared)
+        self._sent = [task for task in plan.tasks if task.label not in self._left_out]
+        self._bills = [biller.bill(task) for task in self._sent]
+        answered = [task for task in plan.tasks if self._left_out.get(task.label) != "unknown"]
+        self._judging = [bill for task in answered for bill in biller.judging(task)]
         steps = () if plan.combine is None else plan.combine.steps
         self._summing_up = [biller.summing_up(step) for step in steps if isinstance(step, Summarise)]
         self._sum = add_up([*self._bills, *self._judging, *self._summing_up])
+        self._from = prepared.recollection and prepared.recollection.resumes
         self._notes = (*plan.warnings, *dict.fromkeys(p.note for p in prepared.providers.values() if p.note))
 
     @property
@@ -132,15 +142,18 @@ class DryRun:
         """A row per task, in the order planned: its texts as they would be sent, and what it may come to at most.
 
         That is without repeated tries; NA: no bound, or no price. `starts` says whether the limits let it:
-        "sure", even where all before it use the most that they may; "perhaps", if they use less; "never". Then come
-        the columns that tell where each stands in the fan-out, as in the `df` of Results.
+        "sure", even where all before it use the most that they may; "perhaps", if they use less; "never". What is not
+        sent is "reused" or "unknown". Then come the columns that tell where each stands in the fan-out, as in the `df`
+        of Results.
         """
         from xz_magics.frames import table
         from xz_magics.frames.trials import trial_columns
 
-        rows = zip(self.plan.tasks, self._bills, self._starts(), strict=True)
+        rows = zip(self._sent, self._bills, self._starts(), strict=True)
+        billed = {task.label: (bill, starts) for task, bill, starts in rows}
+        billed |= {label: (NOTHING, why) for label, why in self._left_out.items()}
         columns = trial_columns([_unsent(task) for task in self.plan.tasks], self.plan.dtypes, taken=DTYPES)
-        return table([_row(task, bill, starts) for task, bill, starts in rows], DTYPES).assign(**columns)
+        return table([_row(task, *billed[task.label]) for task in self.plan.tasks], DTYPES).assign(**columns)
 
     @property
     def summary(self) -> "DataFrame":
@@ -164,17 +177,19 @@ class DryRun:
         return previews.page(*self._drawn())
 
     def _drawn(self) -> tuple[list[str], list[Preview], int]:
-        shown = [_preview(task, bill) for task, bill in zip(self.plan.tasks[:SHOWN], self._bills, strict=False)]
-        return list(self._facts()), shown, len(self) - len(shown)
+        shown = [_preview(task, bill) for task, bill in zip(self._sent[:SHOWN], self._bills, strict=False)]
+        return list(self._facts()), shown, len(self._sent) - len(shown)
 
     def _facts(self) -> Iterator[str]:
         total = self._sum
         yield f"dry run of {tasks_words(len(self))}: nothing was sent"
-        models = Counter(task.model for task in self.plan.tasks)
+        if self._left_out:
+            yield self._left_out_words()
+        models = Counter(task.model for task in self._sent)
         named = [model if len(models) == 1 else f"{model} ({count:,})" for model, count in models.items()]
         more = " and those of the summary" if self._summing_up else ""
         calls = sum(bill.turns for bill in (*self._bills, *self._judging))
-        yield f"{', '.join(named)} · at most {calls_words(calls)}{more}"
+        yield " · ".join([*([", ".join(named)] if named else []), f"at most {calls_words(calls)}{more}"])
         yield f"where no call is tried twice: at most {most_words(total, 1)}"
         if (tries := self._tries) > 1:
             yield f"where each is charged {tries} times (retries = {tries - 1}): at most {most_words(total, tries)}"
@@ -184,11 +199,19 @@ class DryRun:
         yield from (limit_words(use, self._bills) for use in self._uses)
         yield from self._notes
 
+    def _left_out_words(self) -> str:
+        counts = Counter(self._left_out.values())
+        where = f" from run {self._from}" if self._from else ""
+        told = [f"{counts['reused']:,} of these would be reused{where}"] if counts["reused"] else []
+        if counts["unknown"]:
+            told.append(f"{counts['unknown']:,} were sent before and their end is unknown: --resend-unknown sends them")
+        return "; ".join([*told, f"{tasks_words(len(self._sent))} would be sent"])
+
     def _reasons(self) -> Iterator[str]:
         """Why a bound is high, or there is none."""
         if self._judging:
             yield f"among these {len(self._judging):,} judges, each for an answer as long as it is shown"
-        if filled := sum(bool(task.inserts) for task in self.plan.tasks):
+        if filled := sum(bool(task.inserts) for task in self._sent):
             yield f"{tasks_words(filled)} with answers of others in them, up to {MOST_OUTPUT_BYTES:,} bytes of each"
         if unbounded := sum(bill.tokens is None for bill in self._bills):
             yield f"without bound: {tasks_words(unbounded)} with tools, for what these bring is not known beforehand"
@@ -197,7 +220,7 @@ class DryRun:
 
     def _starts(self) -> list[str]:
         """The worst that a limit says of each task."""
-        starts = ["sure"] * len(self)
+        starts = ["sure"] * len(self._bills)
         for use in self._uses:
             for place, standing in enumerate(standings(self._bills, use, self._tries)):
                 if standing == "never":
@@ -209,6 +232,15 @@ class DryRun:
     def _left(self, name: str) -> float | None:
         left = [use.limit - use.used for use in self._uses if use.name == name and use.limit is not None]
         return max(0.0, min(left)) if left else None
+
+
+def _left_out(prepared: Prepared) -> dict[str, Literal["reused", "unknown"]]:
+    """Why, by label."""
+    if prepared.recollection is None:
+        return {}
+    foreseen = prepared.recollection.foreseen
+    reused: dict[str, Literal["reused", "unknown"]] = dict.fromkeys(foreseen.reused, "reused")
+    return reused | dict.fromkeys(foreseen.unknown, "unknown")
 
 
 def _unsent(task: Task) -> Outcome:

@@ -152,7 +152,7 @@ class Furthering:
                     text = await self._summary(work, step, texts)
         if kept and text is not None:
             self._results.note(f"combine puts together what its filters keep: {kept}")
-        self._results.combined = outcomes if text is None else text
+        self._results.add_combined(outcomes if text is None else text)
 
     async def _kept(self, step: Filter, outcomes: Sequence[Outcome]) -> list[Outcome]:
         faults = Faults("filter {name} leaves out")

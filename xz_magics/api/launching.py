@@ -10,17 +10,30 @@ from typing import Any
 from xz_magics.agent import Surroundings
 from xz_magics.api.furthering import Furthering
 from xz_magics.api.inner import enclosing, is_inner
+from xz_magics.api.journalling import journal_run
+from xz_magics.api.keeping import Keeping, Telling
 from xz_magics.api.preparing import Prepared, Work, prepare
+from xz_magics.api.recollecting import recollect, with_hint
 from xz_magics.engine import Run
 from xz_magics.errors import XzMagicsError
-from xz_magics.events import Observer, RunStarted, Stamped, Stream, TaskEnded, TaskStarted
+from xz_magics.events import (
+    AlertRaised,
+    Observer,
+    RunStarted,
+    Stamped,
+    Stream,
+    TableRead,
+    TaskEnded,
+    TaskStarted,
+    Warned,
+)
 from xz_magics.interrupt import Guard
 from xz_magics.metrics import Metrics
+from xz_magics.observers.alerts import Alerts
 from xz_magics.outcomes import Outcomes
 from xz_magics.pacing import Gates
 from xz_magics.providers import Provider
 from xz_magics.quotas import Tracker
-from xz_magics.records import Outcome
 from xz_magics.results import Results
 from xz_magics.session import session
 from xz_magics.views.live import NoView, View, Watched, view_here
@@ -30,6 +43,9 @@ logger = logging.getLogger("xz_magics")
 
 MOST_TASKS_WITH_TEXT_EVENTS = 64
 CLOSE_S = 2.0
+STOP_S = 0.1
+"""So often it looks whether somebody has pressed Stop where nothing else would tell."""
+
 WITHOUT_RESULTS = (NoView, TerminalView)
 """For the others the results are drawn beforehand, in a thread: that takes half a second of the loop's time."""
 
@@ -37,7 +53,7 @@ WITHOUT_RESULTS = (NoView, TerminalView)
 async def launch(work: Work, guard: Guard, *, show: bool = False, **options: Any) -> Results:
     """`run` whose end by Stop is no exception: `results.interrupted` tells."""
     session.note_kernel_loop()
-    prepared = prepare(work, **options)
+    prepared = with_hint(await asyncio.to_thread(recollect, prepare(work, **options)))
     return await see_through(prepared, guard, view_here() if show else NoView())
 
 
@@ -48,8 +64,21 @@ async def see_through(
 
     The run is among those of the session as long as it goes on, unless it is a tool's own.
     """
-    engine, results, outcomes, tracker = _put_together(prepared)
+    run_id = secrets.token_hex(6)
+    journalling = await asyncio.to_thread(journal_run, prepared, run_id)
+    outcomes, keeping = Outcomes(), Keeping(journalling)
+    telling = Telling(outcomes, keeping, prepared.on_result)
+    engine, results, tracker, alerts = _put_together(prepared, run_id, outcomes, keeping, telling)
     further = Furthering(prepared.plan, results, stopped=lambda: engine.stopped)
+
+    if journalling.note is not None:
+        results.note(journalling.note)
+
+    def beat() -> None:
+        alerts.look()
+        results.note(keeping.trouble or "", about="journal")
+        view.draw()
+
     try:
         with _under_way(results):
             if begun is not None:
@@ -61,15 +90,20 @@ async def see_through(
                     uses=lambda: tracker.uses(above=True),
                     stop=engine.stop,
                     cancel=engine.cancel,
+                    waits=lambda: session.budgets.waits,
                 )
             )
             guard.attach(engine.stop)
             try:
+                results.note(await _budgets_note(engine), about="budgets")
                 with enclosing(engine.stop):
-                    await engine.execute(view.draw, further if further.is_needed else None)
+                    async with telling.at_work():
+                        await engine.execute(beat, further if further.is_needed else None)
             finally:
                 closing = [_close(provider) for provider in prepared.providers.values()]
-                await asyncio.gather(*closing, *([further.end_stopped()] if engine.stopped else []))
+                await asyncio.gather(
+                    *closing, session.budgets.written(), *([further.end_stopped()] if engine.stopped else [])
+                )
         drawn = None if isinstance(view, WITHOUT_RESULTS) else await asyncio.to_thread(_drawn, results)
     except XzMagicsError as error:
         session.runs.drop(results)
@@ -86,6 +120,18 @@ async def see_through(
     return results
 
 
+async def _budgets_note(engine: Run) -> str:
+    """What there is to say of the ledger. A Stop ends the wait for it: the run then ends as any that is stopped."""
+    checking = asyncio.ensure_future(session.budgets.check())
+    try:
+        while not checking.done() and not engine.stopped:
+            await asyncio.wait({checking}, timeout=STOP_S)
+    finally:
+        checking.cancel()
+        await asyncio.wait({checking})
+    return "" if engine.stopped else checking.result() or ""
+
+
 @contextmanager
 def _under_way(results: Results) -> Iterator[None]:
     if not is_inner():
@@ -96,10 +142,12 @@ def _under_way(results: Results) -> Iterator[None]:
         results.running = False
 
 
-def _put_together(prepared: Prepared) -> tuple[Run, Results, Outcomes, Tracker]:
-    """The engine, what it tells, and the Results that hear it; nothing runs yet."""
+def _put_together(
+    prepared: Prepared, run_id: str, outcomes: Outcomes, keeping: Keeping, telling: Telling
+) -> tuple[Run, Results, Tracker, Alerts]:
+    """The engine, what it tells, the Results that hear it and what warns of it; nothing runs yet."""
     plan, settings, providers = prepared.plan, prepared.settings, prepared.providers
-    outcomes, metrics, run_id = Outcomes(), Metrics(), secrets.token_hex(6)
+    metrics = Metrics()
     inner = is_inner()
 
     def remember(stamped: Stamped) -> None:
@@ -107,17 +155,37 @@ def _put_together(prepared: Prepared) -> tuple[Run, Results, Outcomes, Tracker]:
         if isinstance(stamped.event, RunStarted) and not inner:
             session.remember(results, around.tracker)
 
-    counting = [_counting(outcomes, metrics), _counting(outcomes, session.metrics)]
-    telling = [] if prepared.on_result is None else [_telling(outcomes, prepared.on_result)]
-    events = Stream(run_id, critical=[outcomes], observers=[remember, *counting, *telling, *prepared.observers])
+    def describe(stamped: Stamped) -> None:
+        if isinstance(stamped.event, RunStarted):
+            for text in warnings:
+                events.emit(Warned(text=text))
+            if plan.dtypes:
+                events.emit(TableRead(dtypes=plan.dtypes))
+
+    def warn(alert: AlertRaised) -> None:
+        events.emit(alert)
+
+    def note(text: str) -> None:
+        results.note(text)
+
+    counts = [counting(outcomes, metrics), counting(outcomes, session.metrics)]
+    alerting = [] if prepared.on_alert is None else [_alerting(prepared.on_alert, note)]
+    warnings = plan.warnings + tuple(dict.fromkeys(p.note for p in providers.values() if p.note))
+    tracker = session.quota.child(plan.quota)
+    alerts = Alerts(settings, uses=lambda: tracker.uses(above=True), emit=warn)
+    observers: list[Observer] = [remember, *counts, telling.observe, *alerting, *prepared.observers, alerts, describe]
+    events = Stream(run_id, critical=[outcomes, *keeping.journalling.observers], observers=observers)
     around = Surroundings(
-        tracker=session.quota.child(plan.quota),
+        tracker=tracker,
         gates=Gates(rpm=plan.rpm, tpm=plan.tpm, max_concurrent=plan.max_concurrent),
         emit=events.emit,
         retries=settings.retries,
         output_max_size=settings.output_max_size,
         stream=settings.stream,
         emit_text=len(plan.tasks) <= MOST_TASKS_WITH_TEXT_EVENTS,
+        kept=keeping.kept,
+        settled=keeping.settled,
+        recall=keeping.journalling.recall,
     )
     engine = Run(
         plan.tasks,
@@ -136,9 +204,10 @@ def _put_together(prepared: Prepared) -> tuple[Run, Results, Outcomes, Tracker]:
         stop=engine.stop,
         cancel=engine.cancel,
         dtypes=plan.dtypes,
-        warnings=plan.warnings + tuple(dict.fromkeys(p.note for p in providers.values() if p.note)),
+        tell=events.emit,
+        warnings=warnings,
     )
-    return engine, results, outcomes, around.tracker
+    return engine, results, tracker, alerts
 
 
 async def _close(provider: Provider) -> None:
@@ -184,7 +253,7 @@ def _drawn(results: Results) -> Mapping[str, str]:
         }
 
 
-def _counting(outcomes: Outcomes, metrics: Metrics) -> Observer:
+def counting(outcomes: Outcomes, metrics: Metrics) -> Observer:
     def observe(stamped: Stamped) -> None:
         match stamped.event:
             case TaskStarted(label=label):
@@ -197,11 +266,15 @@ def _counting(outcomes: Outcomes, metrics: Metrics) -> Observer:
     return observe
 
 
-def _telling(outcomes: Outcomes, on_result: Callable[[Outcome], None]) -> Observer:
+def _alerting(on_alert: Callable[[AlertRaised], None], note: Callable[[str], None]) -> Observer:
+    """The stream drops and logs an observer that raises; here a person is told of it, too."""
+
     def observe(stamped: Stamped) -> None:
-        if isinstance(stamped.event, TaskEnded):
-            outcome = outcomes.rows[stamped.event.label].outcome
-            if outcome is not None:
-                on_result(outcome)
+        if isinstance(stamped.event, AlertRaised):
+            try:
+                on_alert(stamped.event)
+            except Exception as error:
+                note(f"on_alert raised {type(error).__name__} and is called no more; the log tells where")
+                raise
 
     return observe

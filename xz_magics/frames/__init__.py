@@ -84,6 +84,7 @@ TASK_DTYPES = {
     "duration_s": "Float64",
     "started_at": TIME,
     "finish_reason": "string",
+    "reused": "string",
 }
 TURN_DTYPES = {
     "label": "string",
@@ -154,7 +155,7 @@ def tasks_frame(
     scores: Mapping[str, Mapping[str, float | bool | None]] | None = None,
     dtypes: Mapping[str, str] | None = None,
 ) -> DataFrame:
-    """A row per outcome, in the order given.
+    """A row per outcome, in the order given. `reused` names the run whose answer it is.
 
     After the columns that every run has: where each stands in its fan-out, the fields of its answer, its scores by
     label. A name that is taken gets a prefix, such as `answer.label`. `dtypes` are those of the foreach table.
@@ -186,7 +187,7 @@ def messages_frame(outcomes: Sequence[Outcome]) -> DataFrame:
 def duration_histogram(outcomes: Sequence[Outcome]) -> DataFrame:
     """Seconds: `left`, `right`, `total` and a column per status that occurs; at most 30 bins.
 
-    Rows without a value stand in a last row whose edges are NaN, so the totals add up to the number of rows.
+    Rows without a value stand in a last row whose edges are NaN: the totals add up to the tasks that are not reused.
     """
     return _bins_frame(duration_bins(outcomes))
 
@@ -221,7 +222,7 @@ def summary(outcomes: Sequence[Outcome], duration_s: float | None) -> "Series[An
 
 def metrics_frame(metrics: Metrics) -> DataFrame:
     """A row per number of every series; `le` is the upper bound of a cumulative bucket."""
-    return _frame([asdict(sample) for sample in metrics.rows()], SAMPLE_DTYPES)
+    return _frame([asdict(sample) for sample in (*metrics.rows(), *metrics.spawn_rows())], SAMPLE_DTYPES)
 
 
 def spawn_frame(metrics: Metrics) -> DataFrame:
@@ -246,7 +247,8 @@ def parquet(frame: DataFrame) -> bytes:
 def _task_row(outcome: Outcome) -> dict[str, Any]:
     counted = {"turns": len(outcome.turns), "tool_calls": sum(turn.tool_calls for turn in outcome.turns)}
     row = {name: getattr(outcome, name) for name in TASK_DTYPES if name not in counted}
-    return row | counted | {"tags": ", ".join(outcome.tags) or None, "started_at": _utc(outcome.started_at)}
+    texts = {"tags": ", ".join(outcome.tags) or None, "reused": outcome.reused and outcome.reused.run}
+    return row | counted | texts | {"started_at": _utc(outcome.started_at)}
 
 
 def _turn_rows(outcome: Outcome) -> list[dict[str, Any]]:

@@ -28,6 +28,7 @@ class Group:
     value: Any
     tasks: int = 0
     turns: list[Turn] = field(default_factory=list)
+    reused: int = 0
 
 
 def costs_frame(runs: Iterable[Sequence[Outcome]], what: str) -> DataFrame:
@@ -49,6 +50,7 @@ def costs_frame(runs: Iterable[Sequence[Outcome]], what: str) -> DataFrame:
             group = groups.setdefault(json.dumps(value, sort_keys=True, default=str), Group(value))
             group.tasks += 1
             group.turns += turns
+            group.reused += outcome.reused is not None
     column = f"matrix.{what}" if what in DTYPES else what
     dtype, shown = _typed([group.value for group in groups.values()])
     rows = [{column: one} | _sums(group) for one, group in zip(shown, groups.values(), strict=True)]
@@ -92,7 +94,10 @@ def _with_roots(outcomes: Sequence[Outcome]) -> Iterator[tuple[Outcome, Outcome]
 
 
 def _sums(group: Group) -> dict[str, Any]:
+    """Where all is reused, it cost nothing: that is known."""
     turns = group.turns
+    if group.reused and not turns:
+        return dict.fromkeys(DTYPES, 0) | {"tasks": group.tasks}
     return {
         "tasks": group.tasks,
         "turns": len(turns),

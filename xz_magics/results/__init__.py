@@ -6,13 +6,15 @@ from threading import Lock
 from typing import Any, overload
 
 from xz_magics.errors import TasksFailed, UnknownLabel
+from xz_magics.events import Event
 from xz_magics.metrics import Metrics
 from xz_magics.outcomes import Outcomes, Progress, Row
-from xz_magics.quotas import Tracker
 from xz_magics.records import Outcome
-from xz_magics.results.experiments import Experiments
+from xz_magics.results.experiments import Experiments, told_to_nobody
 from xz_magics.results.exports import Exports
+from xz_magics.results.tables import Limits
 from xz_magics.views.progress import done_words, ended_words
+from xz_magics.views.wording import reused_words
 
 
 class Results(Experiments, Exports):
@@ -28,21 +30,22 @@ class Results(Experiments, Exports):
         outcomes: Outcomes,
         *,
         run_id: str,
-        tracker: Tracker,
+        tracker: Limits,
         metrics: Metrics,
         stop: Callable[[], None],
         cancel: Callable[[str], None],
         warnings: tuple[str, ...] = (),
         dtypes: Mapping[str, str] | None = None,
+        tell: Callable[[Event], None] = told_to_nobody,
     ) -> None:
-        """`dtypes`: those of the foreach table's columns, by name."""
+        """`dtypes`: those of the foreach table's columns, by name. `tell` hears what is added after the tasks."""
         self.run_id = run_id
         self.scores = {}
         self.combined = None
         self.lambdas = {}
         self._adding = Lock()
         """By the names that they score under."""
-        self._dtypes = dtypes or {}
+        self._dtypes = {} if dtypes is None else dtypes
         self._warnings = warnings
         self._notes: dict[str, str] = {}
         self.running = True
@@ -54,6 +57,7 @@ class Results(Experiments, Exports):
         self._metrics = metrics
         self._stop = stop
         self._cancel = cancel
+        self._tell = tell
 
     def cancel(self, label: str | None = None) -> None:
         """Ends one task, or without a label the whole run; text that has come is kept. From whatever thread.
@@ -76,6 +80,8 @@ class Results(Experiments, Exports):
             *([ended] if self.running and self.duration_s is None and tasks else []),
             *self._warnings,
             *filter(None, tuple(self._notes.values())),
+            *filter(None, [reused_words(self.fold.roots())]),
+            *self.fold.alerts,
             *(f"{name} went wrong in {count} of its calls: see messages_df" for name, count in tuple(faults.items())),
         )
 

@@ -97,8 +97,8 @@ def compare(results: "Experiments", variable: str, score: str | None) -> Compari
     name = _score_name(results.scores, places, score)
     measured: dict[stats.Measure, Cells] = {
         "score": _cells(places, lambda outcome: _number(results.scores.get(outcome.label, {}).get(name or ""))),
-        "tokens": _cells(places, lambda outcome: outcome.total_tokens),
-        "cost_usd": _cells(places, lambda outcome: outcome.cost_usd),
+        "tokens": _cells(places, lambda outcome: outcome.reused.tokens if outcome.reused else outcome.total_tokens),
+        "cost_usd": _cells(places, lambda outcome: (outcome.reused or outcome).cost_usd),
         "duration_s": _cells(places, lambda outcome: outcome.duration_s),
     }
     yes_no = name is not None and _is_yes_no(measured["score"])

@@ -1,9 +1,10 @@
 """A run as an experiment: answers as fields, scores, arms side by side, and what each part of it cost."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+from xz_magics.events import AnswersCombined, AnswersScored, Event, Warned
 from xz_magics.records import Outcome
 from xz_magics.records.scores import Scores, scorer_of
 from xz_magics.results.tables import Tables
@@ -11,6 +12,11 @@ from xz_magics.results.tables import Tables
 if TYPE_CHECKING:
     from xz_magics.frames import DataFrame
     from xz_magics.results.comparing import Comparison
+
+
+def told_to_nobody(event: Event) -> None:
+    """Where no stream is."""
+    del event
 
 
 class Experiments(Tables):
@@ -23,10 +29,13 @@ class Experiments(Tables):
     lambdas: dict[str, Any]
     _notes: dict[str, str]
     _adding: Lock
+    _tell: Callable[[Event], None]
 
     def note(self, text: str, *, about: str = "") -> None:
         """A line for `warnings`, in the place of what was said of the same before; an empty one takes that away."""
-        self._notes[about or text] = text
+        before, self._notes[about or text] = self._notes.get(about or text, ""), text
+        if text != before:
+            self._tell(Warned(text=text, about=about))
 
     def add_scores(self, scores: Scores) -> None:
         """They take the place of what the scorers of these names said before. From whatever thread."""
@@ -41,6 +50,15 @@ class Experiments(Tables):
             }
             labels = dict.fromkeys([*kept, *scores])
             self.scores = {label: {**kept.get(label, {}), **scores.get(label, {})} for label in labels}
+        self._tell(AnswersScored(scores=scores))
+
+    def add_combined(self, combined: str | Sequence[Outcome]) -> None:
+        """What the outputs came to: one text, or those of them that were kept."""
+        self.combined = combined
+        if isinstance(combined, str):
+            self._tell(AnswersCombined(text=combined))
+        else:
+            self._tell(AnswersCombined(labels=tuple(outcome.label for outcome in combined)))
 
     @property
     def fields_df(self) -> "DataFrame":

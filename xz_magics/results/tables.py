@@ -1,16 +1,21 @@
 """A run as tables and pictures: which of its outcomes each of them speaks of."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from xz_magics.metrics import Metrics
 from xz_magics.outcomes import Outcomes
-from xz_magics.quotas import Tracker
-from xz_magics.records import Outcome
+from xz_magics.records import LimitUse, Outcome
 
 if TYPE_CHECKING:
     from xz_magics.frames import DataFrame, Series
     from xz_magics.views.plots import Figure
+
+
+class Limits(Protocol):
+    """Where the limits of a run stand: a Tracker, while it goes on."""
+
+    def uses(self, *, above: bool = False) -> list[LimitUse]: ...
 
 
 class Tables:
@@ -19,7 +24,7 @@ class Tables:
     fold: Outcomes
     scores: dict[str, Mapping[str, float | bool | None]]
     _dtypes: Mapping[str, str]
-    _tracker: Tracker
+    _tracker: Limits
     _metrics: Metrics
 
     @property

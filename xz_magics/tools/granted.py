@@ -79,6 +79,7 @@ class Granted:
         clock: Callable[[], float],
         redact: Callable[[str], str] = lambda text: text,
     ) -> None:
+        self.workspace = workspace
         self._tools = {
             grant.name: (
                 registry[grant.name],
