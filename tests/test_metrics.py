@@ -215,6 +215,22 @@ def test_duration_buckets_are_cumulative_and_end_with_all():
     assert value_of(metrics, "subagent_duration_seconds_count") == 5
 
 
+def test_spawns_are_a_histogram_by_depth_of_those_whose_request_was_written():
+    metrics = Metrics()
+
+    for depth, spawn_s in ((0, 0.001), (0, 0.0015), (0, None), (0, 60.0), (1, 0.5)):
+        metrics.started(depth)
+        metrics.ended(outcome(depth=depth, spawn_s=spawn_s), started=True)
+
+    rows = {
+        (one.name.removeprefix("subagent_spawn_seconds_"), one.depth, one.le): one.value for one in metrics.spawn_rows()
+    }
+    assert [rows["bucket", 0, le] for le in (0.001, 0.002, 4.096, math.inf)] == [1, 2, 2, 3]
+    assert [rows["bucket", 1, le] for le in (0.256, 0.512, math.inf)] == [0, 1, 1]
+    assert (rows["count", 0, None], rows["count", 1, None]) == (3, 1)
+    assert rows["sum", 0, None] == pytest.approx(60.0025)
+
+
 def test_threads_lose_no_count():
     metrics = Metrics()
 

@@ -1,7 +1,9 @@
 """What a live page is told of a run: all of it at first, then what changes, in small messages."""
 
 import json
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -23,13 +25,14 @@ from xz_magics.events import (
     ToolCalled,
     TurnEnded,
 )
-from xz_magics.outcomes import Outcomes
+from xz_magics.outcomes import STATES, Outcomes
 from xz_magics.providers.scripted import Step
 from xz_magics.records import STATUSES, LimitUse, Message, Quota, ToolCall, Turn
+from xz_magics.views import dashboard
 from xz_magics.views.dashboard import BLANK, FLUSH_BYTES, Dashboard
 from xz_magics.views.detail import DETAIL_BYTES, last_line
 from xz_magics.views.watched import Watched
-from xz_magics.views.wording import harmless
+from xz_magics.views.wording import COLOURS, SIGNS, harmless
 
 STARTED = RunStarted(tasks=1, max_concurrent=5, quota=Quota())
 TURN = Turn(number=1, attempts=1, max_tokens=9, started_at=0.0, duration_s=1.0, input_tokens=1_200, cost_usd=0.5)
@@ -241,14 +244,14 @@ def test_the_time_left_is_that_of_the_tasks_to_come_at_the_pace_so_far():
     stage = Stage(STARTED, *planned(*"abcde"))
 
     before = stage.flush()["head"]["left_s"]
-    stage.later(4).emit(TaskEnded(label="a", status="done"), TaskEnded(label="b", status="skipped"))
+    stage.later(4).emit(*(TaskEnded(label=label, status="done", duration_s=1.0) for label in "ab"))
     then = stage.flush()["head"]["left_s"]
     later = stage.later(2).flush()["head"]["left_s"]
-    stage.emit(*(TaskEnded(label=label, status="done") for label in "cde"))
+    stage.emit(*(TaskEnded(label=label, status="done", duration_s=1.0) for label in "cde"))
     last = stage.later(1).flush()["head"]["left_s"]
     stage.emit(RunEnded(duration_s=7.0))
 
-    assert (before, then, later, last) == (None, 6.0, 9.0, 0.0)
+    assert (before, then, later, last) == (None, 7.0, 10.0, 0.0)
     assert stage.flush()["head"]["left_s"] is None
 
 
@@ -613,3 +616,23 @@ def test_whatever_happens_the_page_comes_to_know_what_a_new_page_is_told(drawn, 
         size = len(json.dumps(message, ensure_ascii=False).encode())
         assert size <= (FLUSH_BYTES if message["kind"] == "draw" else DETAIL_BYTES)
         assert all(harmless(text) == text for text in strings(message))
+
+
+def test_the_head_says_that_a_run_waits_for_others():
+    stage = Stage(STARTED, *planned("a"))
+    watched = Watched(run_id="r", outcomes=stage.outcomes, uses=list, stop=print, cancel=print, waits=lambda: True)
+
+    (message,) = Dashboard(watched).flush()
+
+    assert message["head"]["note"] == "waits for room in the limit of the day or week"
+
+
+def test_the_page_has_a_sign_and_a_colour_for_each_state():
+    page = Path(dashboard.__file__).parent / "page"
+    signs = (page / "dashboard.js").read_text(encoding="utf-8").split("const SIGNS = {")[1].split("}")[0]
+    style = (page / "dashboard.css").read_text(encoding="utf-8")
+
+    assert dict(re.findall(r'^  (\w+): "(.)",$', signs, re.MULTILINE)) == {"waiting": "◌", "running": "▶", **SIGNS}
+    assert re.findall(r"^  (\w+):", signs, re.MULTILINE) == list(STATES)
+    coloured = dict(re.findall(r'\[data-state="(\w+)"\].*--xz-colour: (#\w+)', style))
+    assert coloured == COLOURS

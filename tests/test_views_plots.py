@@ -12,7 +12,7 @@ from matplotlib.image import imread
 from nbclient import NotebookClient
 
 from xz_magics.errors import SpecError
-from xz_magics.records import STATUSES, Outcome, Trial, Turn
+from xz_magics.records import STATUSES, Outcome, Reused, Trial, Turn
 from xz_magics.views.plots import histograms, png
 from xz_magics.views.plots.histograms import GROUP_LOOKS
 from xz_magics.views.wording import COLOURS
@@ -220,3 +220,15 @@ def test_what_it_shows_stands_in_words_beside_it_as_text():
     assert 'alt="Histograms of 1 task by &quot;&gt;&lt;script&gt;. Durations from' in data["text/html"]
     assert data["text/html"].count("<") == 1
     assert metadata["image/png"]["alt"] == data["text/plain"]
+
+
+def test_what_is_reused_is_in_neither_picture_and_both_forms_say_so():
+    reused = [replace(one, reused=Reused(run="r", label="a", ended_at=0.0)) for one in outcomes(2)]
+
+    picture = histograms([*outcomes(3), *reused])
+
+    assert [heights(axes) for axes in picture.axes] == [3, 3]
+    assert picture.get_suptitle() == "2 reused are in neither"
+    assert picture.told.startswith("Histograms of 3 tasks by status.")
+    assert picture.told.endswith(" 2 reused are in neither.")
+    assert histograms(outcomes(3)).get_suptitle() == ""

@@ -22,7 +22,7 @@ from xz_magics.events import (
 )
 from xz_magics.outcomes import Outcomes
 from xz_magics.records import Quota, Turn
-from xz_magics.views.progress import TerminalView, progress_line, time_left_s
+from xz_magics.views.progress import TerminalView, progress_line, time_left_s, watched_line
 from xz_magics.views.watched import Watched
 
 STARTED = RunStarted(tasks=2, max_concurrent=5, quota=Quota())
@@ -72,12 +72,34 @@ def test_the_time_left_comes_of_the_pace_and_of_how_long_the_tasks_took_that_end
     assert time_left_s(outcomes, now=10.0) == left_s
 
 
+def test_what_was_never_sent_makes_no_other_task_faster():
+    outcomes = after(5.0, 5.0, waiting=4)
+    for label in "23":
+        outcomes(Stamped(run="r", number=99, at=5.0, event=TaskEnded(label=label, status="unknown")))
+
+    assert time_left_s(outcomes, now=10.0) == 15.0
+
+
 def test_before_a_run_and_after_it_no_time_is_left():
     ended = after(5.0, 5.0)
     ended(Stamped(run="r", number=99, at=5.0, event=RunEnded(duration_s=5.0)))
 
     assert time_left_s(Outcomes(), now=10.0) is None
     assert time_left_s(ended, now=10.0) is None
+
+
+def test_a_run_that_waits_for_others_says_so_and_one_with_a_request_under_way_does_not():
+    sent = RequestSent(label="a", turn=1, attempt=1, spawn_s=0.0)
+    over = RunEnded(duration_s=3.0)
+
+    def line(*events, waits):
+        watched = Watched(
+            run_id="r", outcomes=folded(*events), uses=list, stop=print, cancel=print, waits=lambda: waits
+        )
+        return watched_line(watched)
+
+    assert line(*TASKS, waits=True).endswith(" · waits for room in the limit of the day or week")
+    assert "waits" not in line(*TASKS, waits=False) + line(*TASKS, sent, waits=True) + line(*TASKS, over, waits=True)
 
 
 class Screen(io.StringIO):

@@ -1,6 +1,7 @@
 """What a run will have cost: told once it can be guessed, and never as more than is known."""
 
 import asyncio
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -72,3 +73,20 @@ def test_a_task_that_was_never_sent_has_cost_nothing():
         projection.note(row)
 
     assert projection.words(0.02, over=False) == "$0.0200"
+
+
+def test_what_is_unknown_is_not_sent_and_makes_no_other_task_cheaper():
+    tasks = [task(f"t{place}", "m", index=place) for place in range(4)]
+    ran = Ran(tasks, {"m": answering("two words", price=PRICE)}, max_concurrent=1)
+    asyncio.run(ran.to_the_end())
+    projection = Projection()
+    rows = ran.outcomes.written
+    for row in rows:
+        projection.plan(row)
+    rows[0].outcome = replace(rows[0].outcome, status="unknown", turns=(), tree_tokens=None, tree_cost_usd=None)
+    for row in rows[:2]:
+        projection.note(row)
+
+    words = projection.words(0.02, over=False)
+
+    assert words == "$0.0200 of about $0.0600"

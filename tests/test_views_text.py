@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from xz_magics.metrics import Bin, duration_bins, histogram
-from xz_magics.records import STATUSES, LimitUse, Outcome, Span, Turn
+from xz_magics.records import STATUSES, LimitUse, Outcome, Reused, Span, Turn
 from xz_magics.views import text
 from xz_magics.views.wording import COLOURS, SIGNS, harmless, limit_shares, seconds_words, status_words
 
@@ -225,7 +225,7 @@ def test_bars_have_edges_counts_and_what_is_not_done():
     assert [line.split()[-1] for line in lines[1:3]] == ["done)", "0"]
     assert lines[1].startswith("1.0 – 2.3  " + "█" * 30)
     assert lines[1].endswith("3 (1 not done)")
-    assert lines[-1].split() == ["unknown", "█" * 10, "1", "(1", "not", "done)"]
+    assert lines[-1].split() == ["no", "value", "█" * 10, "1", "(1", "not", "done)"]
 
 
 def test_bars_of_tokens_have_whole_edges():
@@ -280,3 +280,17 @@ def test_the_page_holds_all_parts_and_an_empty_run_needs_none_of_them():
     ):
         assert part in shown
     assert text.page([], 0.0) == "no tasks · 0.00 s"
+
+
+def test_what_is_reused_stands_in_no_histogram_and_is_said_to_be_left_out():
+    reused = replace(
+        DONE, turns=(), duration_s=None, reused=Reused(run="r", label="a", ended_at=0.0, tokens=9, cost_usd=0.1)
+    )
+
+    shown = text.page([DONE, reused, reused], 3.0)
+    seconds, tokens = shown.split("Seconds per task")[1].split("Tokens per task")
+
+    assert [len(part.strip().splitlines()) for part in (seconds, tokens.split("2 reused")[0])] == [1, 1]
+    assert "2 reused are in neither" in tokens
+    assert "reused" not in text.page([DONE], 3.0)
+    assert "per task" not in text.page([reused], 3.0)

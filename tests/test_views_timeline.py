@@ -137,7 +137,7 @@ def test_where_each_lane_ends_there_is_the_sign_of_its_status():
     picture = timeline([*lanes, outcome("more", ("call", 0, 9))])
 
     signs = {line.get_color(): list(zip(*line.get_data(), strict=True)) for line in picture.axes[0].lines}
-    assert list(signs.values()) == [[(1, 0), (9, 7)], *([(place + 1, place)] for place in range(1, 7))]
+    assert list(signs.values()) == [[(1, 0), (9, len(STATUSES))], *([(at + 1, at)] for at in range(1, len(STATUSES)))]
     assert len({line.get_marker().vertices.tobytes() for line in picture.axes[0].lines}) == len(STATUSES)
     assert legend_of(picture)[1:] == [status.replace("_", " ") for status in STATUSES]
 

@@ -47,6 +47,18 @@ def test_a_view_says_hello_and_shows_what_it_is_told(shown):
     expect(shown.row(1).locator(".xz-time")).to_have_text("2.0 s")
 
 
+def test_alerts_stand_in_a_line_of_their_own_where_there_are_any(shown):
+    shown.tell(*family(), reset=True)
+    line = shown.root.locator(".xz-alerts")
+    expect(line).to_be_hidden()
+
+    shown.tell(head={"alerts": ["more than 80 % of run max_total_tokens is used", "<img src=x>"], "total": 3})
+
+    expect(line).to_be_visible()
+    expect(line).to_have_text("! more than 80 % of run max_total_tokens is used · ! <img src=x>")
+    expect(line).to_have_attribute("role", "status")
+
+
 def test_a_change_is_drawn_where_it_belongs_and_nothing_else_is_made_anew(shown):
     shown.tell(*family(), reset=True)
     shown.page.evaluate("""() => {
@@ -87,6 +99,16 @@ def test_signs_and_colours_are_those_of_every_view(shown):
         expect(shown.row(n).locator(".xz-state")).to_have_text(f"{SIGNS[status]}{status}")
         colour = shown.row(n).evaluate("(row) => getComputedStyle(row).getPropertyValue('--xz-colour')")
         assert colour == COLOURS[status]
+
+
+def test_a_task_of_which_nobody_knows_has_its_filter_its_share_and_its_place_after_all_others(shown):
+    shown.tell(row(0, state="unknown", words="unknown"), row(1, state="skipped", words="skipped"), reset=True)
+
+    shown.root.locator("th").get_by_role("button", name="state").click()
+
+    assert shown.numbers() == [1, 0]
+    expect(shown.root.locator(".xz-filter[data-state='unknown']")).to_have_text("? 1 unknown")
+    expect(shown.root.locator(".xz-shares [data-state='unknown']")).to_have_attribute("style", "width: 50%;")
 
 
 def test_a_limit_that_is_near_or_reached_is_told_by_colour_and_in_words(shown):

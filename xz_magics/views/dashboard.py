@@ -12,7 +12,7 @@ from typing import Any
 from xz_magics.outcomes import STATES, Row, State
 from xz_magics.records import LimitUse
 from xz_magics.views.detail import json_size, row_detail, row_line, short
-from xz_magics.views.progress import time_left_s
+from xz_magics.views.progress import time_left_s, waiting_words
 from xz_magics.views.projection import Projection
 from xz_magics.views.watched import Watched
 from xz_magics.views.wording import (
@@ -186,7 +186,7 @@ class Dashboard:
         resumes_at = outcomes.resumes_at
         return {
             "run_id": self._watched.run_id,
-            "note": short(self._failure or outcomes.note or self.note),
+            "note": short(self._failure or outcomes.note or waiting_words(self._watched) or self.note),
             "counts": _occurring(outcomes.counts),
             "nested": _occurring(outcomes.nested),
             "total": len(outcomes.written),
@@ -201,6 +201,7 @@ class Dashboard:
             ),
             "requests": outcomes.requests,
             "resumes_at": resumes_at if resumes_at is not None and resumes_at > now else None,
+            "alerts": [short(alert) for alert in outcomes.alerts],
         }
 
     def _left_s(self, now: float) -> float | None:

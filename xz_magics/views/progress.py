@@ -17,9 +17,22 @@ from xz_magics.views.wording import dollars_words, harmless, seconds_words, task
 Finished = Callable[[], Mapping[str, str]]
 """Draws the results as a page shows them, text/plain and text/html: only where they are shown, for it takes time."""
 
+WAITS = "waits for room in the limit of the day or week"
 QUIET_S, SOON_S = 10.0, 1.0
 
 TOLD: tuple[State, ...] = ("running", *(status for status in STATUSES if status != "done"))
+
+
+def watched_line(watched: Watched) -> str:
+    """`progress_line`, and that the run waits for others where it does."""
+    return " · ".join(filter(None, [progress_line(watched.outcomes), waiting_words(watched)]))
+
+
+def waiting_words(watched: Watched) -> str:
+    """A run that has no request under way waits for room that others hold, such as another kernel; else empty."""
+    outcomes = watched.outcomes
+    is_idle = outcomes.started_at is not None and outcomes.duration_s is None and not outcomes.requests
+    return WAITS if is_idle and watched.waits() else ""
 
 
 def progress_line(outcomes: Outcomes) -> str:
@@ -45,6 +58,7 @@ def progress_line(outcomes: Outcomes) -> str:
     pause_s = (outcomes.resumes_at or 0) - time.time()
     if pause_s > 0:
         parts.append(f"rate limited, resumes in {pause_s:.0f} s")
+    parts += [f"! {alert}" for alert in outcomes.alerts]
     return " · ".join(parts)
 
 
@@ -57,10 +71,11 @@ def time_left_s(outcomes: Outcomes, now: float) -> float | None:
 
     Those that wait begin at the pace at which others have ended, and the last of them takes the mean time. One at work
     takes as long as those did that took longer than it has so far; where there are none, and nobody waits, it may take
-    any time. Costs a look at every task.
+    any time. What was never sent tells nothing of that. Costs a look at every task.
     """
     rows, started_at = outcomes.written, outcomes.started_at
-    ended = sorted(row.outcome.duration_s or 0.0 for row in rows if row.outcome is not None)
+    asked = (row.outcome for row in rows if row.outcome is not None and row.outcome.reused is None)
+    ended = sorted(outcome.duration_s for outcome in asked if outcome.duration_s is not None)
     if started_at is None or outcomes.duration_s is not None or not ended:
         return None
     rests = [0.0]
@@ -115,9 +130,9 @@ class TerminalView:
         if self._watched is None or self._background:
             return
         if self._live:
-            self._redraw(progress_line(self._watched.outcomes))
+            self._redraw(watched_line(self._watched))
         elif self._is_due(self._watched.outcomes):
-            self._say(progress_line(self._watched.outcomes))
+            self._say(watched_line(self._watched))
 
     def end(self, finished: Finished | None) -> int | None:
         """The result is left to the cell's value to show; None: it has not been shown here."""

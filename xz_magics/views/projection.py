@@ -7,7 +7,10 @@ from xz_magics.views.wording import dollars_words
 
 
 class Projection:
-    """By the tasks of each model that have ended: those to come cost as much on average, judges not counted."""
+    """By the tasks of each model that have ended: those to come cost as much on average.
+
+    Judges are not counted, nor is what is not sent in this run: what is reused, and what is unknown.
+    """
 
     def __init__(self) -> None:
         self._planned: Counter[str] = Counter()
@@ -28,6 +31,9 @@ class Projection:
         outcome = row.outcome
         if outcome is not None and outcome.written and outcome.label not in self._counted:
             self._counted.add(outcome.label)
+            if outcome.reused is not None or outcome.status == "unknown":
+                self._planned[outcome.model] -= 1
+                return
             self._ended[outcome.model] += 1
             self._usd[outcome.model] += outcome.tree_cost_usd or 0.0
 
@@ -44,9 +50,10 @@ class Projection:
 
     def _total_usd(self) -> float | None:
         """None before a task of each model has ended."""
-        if self._planned.keys() - self._ended.keys():
+        planned = {model: count for model, count in self._planned.items() if count}
+        if planned.keys() - self._ended.keys():
             return None
-        return sum(self._usd[model] / self._ended[model] * count for model, count in self._planned.items())
+        return sum(self._usd[model] / self._ended[model] * count for model, count in planned.items())
 
 
 def _roughly(usd: float) -> str:

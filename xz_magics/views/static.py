@@ -8,7 +8,6 @@ from itertools import accumulate
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from xz_magics.metrics import duration_bins, token_bins
 from xz_magics.records import LimitUse, Outcome, Span, Status
 from xz_magics.records.scores import Scores
 from xz_magics.views import text
@@ -163,12 +162,10 @@ def _answer(outcome: Outcome, room: int) -> str:
 
 
 def _histograms(outcomes: Sequence[Outcome]) -> str:
-    if all(outcome.duration_s is None and outcome.total_tokens is None for outcome in outcomes):
+    sent = [outcome for outcome in outcomes if outcome.reused is None]
+    if all(outcome.duration_s is None and outcome.total_tokens is None for outcome in sent):
         return ""
-    bars = [
-        text.histogram_bars(duration_bins(outcomes), "Seconds per task"),
-        text.histogram_bars(token_bins(outcomes), "Tokens per task"),
-    ]
+    bars = text.histograms(outcomes)
     return _picture(lambda plots: plots.histograms(outcomes), histograms_told(outcomes), "\n\n".join(bars))
 
 

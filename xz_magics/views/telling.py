@@ -5,19 +5,22 @@ from collections.abc import Sequence
 from xz_magics.metrics import percentile
 from xz_magics.records import Outcome, Span
 from xz_magics.views.spans import KIND_WORDS, kind_seconds, most_words, requests_under_way, whole_time
-from xz_magics.views.wording import seconds_words, tasks_words
+from xz_magics.views.wording import left_out_words, seconds_words, tasks_words
 
 
 def histograms_told(outcomes: Sequence[Outcome], by: str = "status") -> str:
-    seconds = [outcome.duration_s for outcome in outcomes if outcome.duration_s is not None]
-    tokens = [outcome.total_tokens for outcome in outcomes if outcome.total_tokens is not None]
-    words = [f"Histograms of {tasks_words(len(outcomes))} by {by}."]
+    sent = [outcome for outcome in outcomes if outcome.reused is None]
+    seconds = [outcome.duration_s for outcome in sent if outcome.duration_s is not None]
+    tokens = [outcome.total_tokens for outcome in sent if outcome.total_tokens is not None]
+    words = [f"Histograms of {tasks_words(len(sent))} by {by}."]
     if seconds:
         low, middle, high = (seconds_words(percentile(seconds, percent)) for percent in (0, 50, 100))
         words.append(f"Durations from {low} to {high}, median {middle}.")
     if tokens:
         low, middle, high = (f"{percentile(tokens, percent):,.0f}" for percent in (0, 50, 100))
         words.append(f"Tokens from {low} to {high}, median {middle}.")
+    if left_out := left_out_words(outcomes):
+        words.append(f"{left_out}.")
     return " ".join(words)
 
 

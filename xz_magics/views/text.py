@@ -16,6 +16,7 @@ from xz_magics.views.wording import (
     SIGNS,
     families,
     harmless,
+    left_out_words,
     limit_name,
     limit_shares,
     limit_words,
@@ -60,8 +61,7 @@ def page(
         parts += [
             table(outcomes, scores=scores),
             _combined(combined, len(roots)),
-            histogram_bars(duration_bins(roots), "Seconds per task"),
-            histogram_bars(token_bins(roots), "Tokens per task"),
+            *histograms(roots),
         ]
     parts += [curve(outcomes), quota_bars(uses)]
     return "\n\n".join(part for part in parts if part)
@@ -94,6 +94,17 @@ def table(outcomes: Sequence[Outcome], width: int = 100, rows: int = AT_MOST_ROW
         lines.append(f"… and {len(found) - len(shown):,} more in .df")
     nested = nested_words(outcomes)
     return "\n".join([*lines, nested] if nested else lines)
+
+
+def histograms(outcomes: Sequence[Outcome]) -> list[str]:
+    """Both, and how many tasks are in neither; none where all are reused."""
+    if not any(outcome.reused is None for outcome in outcomes):
+        return []
+    bars = [
+        histogram_bars(duration_bins(outcomes), "Seconds per task"),
+        histogram_bars(token_bins(outcomes), "Tokens per task"),
+    ]
+    return [*bars, *filter(None, [left_out_words(outcomes)])]
 
 
 def histogram_bars(bins: Sequence[Bin[Status]], title: str) -> str:
@@ -194,7 +205,7 @@ def _edges(bins: Sequence[Bin[Status]]) -> list[str]:
     left = aligned([f"{left:,.{decimals}f}" for left, _ in pairs], right=True)
     right = aligned([f"{right:,.{decimals}f}" for _, right in pairs], right=True)
     known = [f"{low} – {high}" for low, high in zip(left, right, strict=True)]
-    return known if len(known) == len(bins) else [*known, "unknown"]
+    return known if len(known) == len(bins) else [*known, "no value"]
 
 
 def _count(one: Bin[Status]) -> str:

@@ -11,6 +11,8 @@ from xz_magics.records import LimitUse
 class Watched:
     """`uses` tells where each limit stands, the run's own first. `stop` and `cancel` may be called from any thread.
 
+    `waits` tells whether something of this process waits for room in the limits of day or week.
+
     `outcomes` changes on the loop of the run, which is also where the view is drawn.
     """
 
@@ -19,3 +21,4 @@ class Watched:
     uses: Callable[[], Sequence[LimitUse]]
     stop: Callable[[], None]
     cancel: Callable[[str], None]
+    waits: Callable[[], bool] = bool

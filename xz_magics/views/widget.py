@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from xz_magics.errors import XzMagicsError
 from xz_magics.views.dashboard import Dashboard
-from xz_magics.views.progress import Finished, error_words, progress_line
+from xz_magics.views.progress import Finished, error_words, watched_line
 from xz_magics.views.watched import Watched
 
 Place = Literal["page", "notebook file", "terminal"]
@@ -156,7 +156,7 @@ class LineView:
     def draw(self) -> None:
         if self._watched is None or time.monotonic() - self._drawn_at < LINE_AFTER_S:
             return
-        line, self._drawn_at = progress_line(self._watched.outcomes), time.monotonic()
+        line, self._drawn_at = watched_line(self._watched), time.monotonic()
         if line != self._line:
             self._line = line
             self._output.show({"text/plain": line})

@@ -3,7 +3,7 @@
 import math
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from xz_magics.records import STATUSES, LimitUse, Outcome, Purpose, Status, known_sum
 
@@ -15,6 +15,7 @@ SIGNS: Mapping[Status, str] = {
     "timed_out": "◷",
     "cancelled": "■",
     "skipped": "○",
+    "unknown": "?",
 }
 
 COLOURS: Mapping[Status, str] = {
@@ -25,8 +26,13 @@ COLOURS: Mapping[Status, str] = {
     "timed_out": "#0072B2",
     "cancelled": "#56B4E9",
     "skipped": "#8C8C8C",
+    "unknown": "#B5A000",
 }
-"""Told apart by colour-blind eyes too: the palette of Okabe and Ito (jfly.uni-koeln.de/color), and a grey."""
+"""Told apart by colour-blind eyes too: the palette of Okabe and Ito (jfly.uni-koeln.de/color), a grey, and for
+what is unknown an olive of our own."""
+
+RUN_CHARACTERS = 6
+"""Of a run's id, where there is little room."""
 
 LIMIT_NOUNS = {
     "max_executions": "executions",
@@ -62,10 +68,45 @@ def status_word(status: Status) -> str:
 
 
 def status_words(outcome: Outcome) -> str:
-    """The status, and why it is that one where the status alone does not say."""
+    """The status, and why it is that one where the status alone does not say, or whose answer it is."""
+    if outcome.reused is not None:
+        reused = outcome.reused
+        return (
+            f"{status_word(outcome.status)}: reused, {age_words(reused.age_s)} old, run {reused.run[:RUN_CHARACTERS]}"
+        )
     if outcome.error_type in {None, "refused", "timeout", "cancelled"}:
         return status_word(outcome.status)
     return f"{status_word(outcome.status)}: {str(outcome.error_type).replace('_', ' ')}"
+
+
+def reused_words(outcomes: Iterable[Outcome]) -> str:
+    """Such as "12 of 40 answers are reused from run 3f09: used nothing here, 900 tokens ($0.40) there"; or empty."""
+    told = [outcome.reused for outcome in outcomes if outcome.success]
+    reused = [one for one in told if one is not None]
+    if not reused:
+        return ""
+    runs = list(dict.fromkeys(one.run for one in reused))
+    named = f"run {runs[0]}" if len(runs) == 1 else f"{len(runs):,} runs"
+    costs = [one.cost_usd for one in reused]
+    cost = cost_words(known_sum(costs), sent=True, unpriced=None in costs)
+    answers = f"{len(reused):,} of {len(told):,} answers {'is' if len(reused) == 1 else 'are'} reused from {named}"
+    tokens = known_sum(one.tokens for one in reused)
+    there = "" if tokens is None else f": used nothing here, {tokens:,} tokens ({cost}) there"
+    return answers + there
+
+
+def left_out_words(outcomes: Iterable[Outcome]) -> str:
+    """What stands beside histograms, such as "3 reused are in neither"; or empty."""
+    reused = sum(outcome.reused is not None for outcome in outcomes)
+    return f"{reused:,} reused {'is' if reused == 1 else 'are'} in neither" if reused else ""
+
+
+def age_words(seconds: float) -> str:
+    """Such as "3 h"."""
+    for unit_s, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= 2 * unit_s:
+            return f"{seconds // unit_s:,.0f} {unit}"
+    return f"{seconds:.0f} s"
 
 
 def status_counts(outcomes: Sequence[Outcome]) -> dict[Status, int]:

@@ -12,6 +12,7 @@ const SIGNS = {
   timed_out: "◷",
   cancelled: "■",
   skipped: "○",
+  unknown: "?",
 };
 const STATES = Object.keys(SIGNS); // the first two are those of rows that have not ended
 const HEADS = {
@@ -77,6 +78,7 @@ class Dashboard {
     this.filters = make("span", "xz-filters", { role: "group", "aria-label": "show only rows in these states" });
     this.facts = make("span", "xz-facts");
     this.line = make("div", "xz-head", { role: "status", "aria-live": "off", tabindex: "-1" });
+    this.alerts = make("div", "xz-alerts", { role: "status" });
     this.line.append(this.told, this.facts, this.filters);
     this.stop = make("button", "xz-button", { type: "button", "aria-label": "Stop all" });
     this.shares = make("div", "xz-shares", { "aria-hidden": "true" });
@@ -87,7 +89,7 @@ class Dashboard {
     top.append(this.line, this.stop);
     // Without the attribute JupyterLab takes Enter and the arrows for its own commands.
     this.root = make("div", "xz-dashboard", { role: "region", "data-lm-suppress-shortcuts": "true" });
-    this.root.append(top, this.shares, this.hint, this.bars, this.table.element, this.spoken);
+    this.root.append(top, this.shares, this.alerts, this.hint, this.bars, this.table.element, this.spoken);
     this.stop.addEventListener("click", () => this.stopAll());
     this.filters.addEventListener("click", ({ target }) => {
       const button = target.closest("button");
@@ -156,6 +158,7 @@ class Dashboard {
     set(this.stop, { "aria-disabled": this.table.allAsked || null });
     const unanswered = this.askedAt !== null && performance.now() - this.askedAt > UNANSWERED_MS;
     setText(this.hint, unanswered ? UNANSWERED : "");
+    setText(this.alerts, (head.alerts ?? []).map((alert) => `! ${alert}`).join(" · "));
     const begun = [...STATES.slice(2), "running"].filter((state) => head.counts?.[state]);
     keep(this.shares, begun.length, () => make("span"), (share, at) => {
       set(share, { "data-state": begun[at] });

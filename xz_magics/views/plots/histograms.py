@@ -12,7 +12,7 @@ from xz_magics.metrics import histogram
 from xz_magics.records import STATUSES, Outcome, Status
 from xz_magics.views.plots.figure import INK, SANE_STEPS, Figure, Look, add_legend, dress, paper, shortened
 from xz_magics.views.telling import histograms_told
-from xz_magics.views.wording import COLOURS, status_word, tasks_words
+from xz_magics.views.wording import COLOURS, left_out_words, status_word, tasks_words
 
 HEIGHT_INCHES = 2.6
 STATUS_HATCHES: dict[Status, str] = {
@@ -23,6 +23,7 @@ STATUS_HATCHES: dict[Status, str] = {
     "timed_out": "\\\\\\",
     "cancelled": "---",
     "skipped": "++",
+    "unknown": "**",
 }
 GROUP_LOOKS = (
     ("#4477AA", ""),
@@ -47,9 +48,9 @@ Groups = dict[Look, list[Outcome]]
 def histograms(outcomes: Sequence[Outcome], by: str = "status") -> Figure:
     """Durations and tokens side by side; bars are stacked by "status", by "model" or by a variable of the matrix.
 
-    Raises SpecError for any other `by`.
+    What is reused took no time here: a line says how many are left out. Raises SpecError for any other `by`.
     """
-    groups = _groups(outcomes, by)
+    groups = _groups([one for one in outcomes if one.reused is None], by)
     drawn = paper(HEIGHT_INCHES)
     durations, tokens = drawn.subplots(1, 2)
     _dress(durations, "Duration", "seconds", whole=False)
@@ -58,6 +59,8 @@ def histograms(outcomes: Sequence[Outcome], by: str = "status") -> Figure:
     seen |= _draw(tokens, groups, [[one.total_tokens for one in members] for members in groups.values()], whole=True)
     shown = [look for look in groups if look in seen]
     add_legend(drawn, [look.patch() for look in shown], [look.name for look in shown])
+    if left_out := left_out_words(outcomes):
+        drawn.suptitle(left_out, color=INK, size="small", x=0.99, ha="right")
     drawn.told = histograms_told(outcomes, by)
     return drawn
 
