@@ -71,10 +71,20 @@ def test_the_file_gives_every_setting_and_the_three_tables(written):
             confirm_tasks: 50
             confirm_cost: 0.25
             user: ada
+            alert_utilisation: 0.5
+            alert_error_rate: 1
+            alert_p95_duration: 30
             max_executions: 1
             max_total_tokens: 2
             max_total_time: 3
             max_total_cost: 0.5
+            daily_max_executions: 5
+            daily_max_tokens: 6
+            daily_max_cost: 7
+            weekly_max_executions: 8
+            weekly_max_tokens: 9
+            weekly_max_cost: 10
+            budget_zone: Asia/Tokyo
         endpoints: {groq: {wire: openai, base_url: https://api.groq.com/openai/v1}}
         prices: {"groq:m": {input: 1, output: 2}}
         scripts: {lesson: {steps: []}}
@@ -98,6 +108,16 @@ def test_the_file_gives_every_setting_and_the_three_tables(written):
         confirm_tasks=50,
         confirm_cost=0.25,
         user="ada",
+        alert_utilisation=0.5,
+        alert_error_rate=1,
+        alert_p95_duration=30,
+        daily_max_executions=5,
+        daily_max_tokens=6,
+        daily_max_cost=7,
+        weekly_max_executions=8,
+        weekly_max_tokens=9,
+        weekly_max_cost=10,
+        budget_zone="Asia/Tokyo",
         quota=Quota(max_executions=1, max_total_tokens=2, max_total_time=3, max_total_cost=0.5),
         endpoints={"groq": {"wire": "openai", "base_url": "https://api.groq.com/openai/v1"}},
         prices={"groq:m": {"input": 1, "output": 2}},
@@ -167,7 +187,7 @@ def test_what_stands_beside_a_preset_wins_over_it(written):
         ("agents: {}", "unknown key 'agents'", "did you mean 'agent'?"),
         ("agent: {subagnet: {}}", "agent: unknown key 'subagnet'", "did you mean 'subagent'?"),
         ("agent: {subagent: {modle: x}}", "unknown setting 'modle'", "did you mean 'model'?"),
-        ("agent: {subagent: {zzz: x}}", "unknown setting 'zzz'", "known are confirm_cost, "),
+        ("agent: {subagent: {zzz: x}}", "unknown setting 'zzz'", "known are alert_error_rate, "),
         ("agent: {subagent: {1: x}}", "unknown setting 1", "known are"),
         ("agent: {subagent: [model]}", "agent.subagent is no mapping", "`name: value`"),
         ("agent: {subagent: {preset: frugal}}", "no preset is called 'frugal'", "the presets are cost-optimized, b"),
@@ -191,6 +211,7 @@ def test_what_stands_beside_a_preset_wins_over_it(written):
         ("tools: {workspace: 3}", "tools: workspace is 3", "give the path of a folder"),
         ("tools: {workspace: ''}", "tools: workspace is ''", "give the path of a folder"),
         ("tools: {unsafe_local: 1}", "tools: unsafe_local is 1", "give true or false"),
+        ("agent: {subagent: {alert_utilisation: 80}}", "alert_utilisation is 80", "give a number from 0 to 1"),
         ("agent: {subagent: {unsafe_local: true}}", "unknown setting 'unsafe_local'", "known are"),
         ("- a list", "the file is no mapping", "`name: value`"),
         ("agent: {subagent: {retries: 1, retries: 2}}", "is no YAML: found duplicate key", "mend the file, or"),

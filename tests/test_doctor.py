@@ -2,16 +2,20 @@
 
 import asyncio
 import os
+import re
+import sqlite3
 
 import pytest
 
+import xz_magics
+from xz_magics.config import changed
 from xz_magics.magics import doctor
 
 KEY = "sk-verysecret1234567890"
 
 
 @pytest.fixture(autouse=True)
-def surroundings(monkeypatch, tmp_path):
+def surroundings(session, monkeypatch, tmp_path):
     """A configuration, a cache and an environment of the test's own."""
     for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
         monkeypatch.delenv(name)
@@ -166,3 +170,124 @@ def test_a_working_directory_that_is_gone_is_no_end_of_it(monkeypatch, tmp_path)
     gone.rmdir()
 
     assert len(doctor.report()) > 5
+
+
+def test_where_the_journal_lies_and_how_much_is_in_it_is_told(tmp_path):
+    before = row("journal")
+    xz_magics.run_sync(["one", "two"], model="scripted:")
+    after = row("journal")
+
+    file = tmp_path / "state" / "journal.db"
+    assert before["state"] == after["state"] == "ok"
+    assert re.fullmatch(rf"{re.escape(str(file))}, 0\.\d MB, 0 runs", before["found"])
+    assert re.fullmatch(rf"{re.escape(str(file))}, 0\.\d MB, 1 run", after["found"])
+
+
+@pytest.mark.parametrize(
+    ("mode", "found"), [("off", "off: of runs nothing is kept on disk"), ("hashes", "hashes in place of texts")]
+)
+def test_what_the_journal_does_not_keep_is_told(tmp_path, mode, found):
+    (tmp_path / "config.yaml").write_text(f"agent: {{subagent: {{journal: {mode}}}}}")
+
+    told = row("journal")
+
+    assert told["state"] == "ok"
+    assert told["found"].endswith(found)
+    assert (tmp_path / "state" / "journal.db").exists() == (mode != "off")
+
+
+def test_a_folder_that_others_can_write_is_told_with_the_one_in_its_place(monkeypatch, tmp_path):
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state").chmod(0o777)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "own"))
+
+    told = row("journal")
+
+    assert told["state"] == "warn"
+    assert f"others can write in {tmp_path / 'state'}: the journal is {tmp_path / 'own'}" in told["found"]
+    assert told["mend"].endswith("XZ_MAGICS_STATE")
+
+
+def test_a_damaged_journal_is_told_with_where_it_is_now(tmp_path):
+    (tmp_path / "state").mkdir(mode=0o700)
+    (tmp_path / "state" / "journal.db").write_bytes(b"no database" * 1000)
+
+    told = row("journal")
+
+    assert told["state"] == "warn"
+    assert "the journal was damaged: it is now" in told["found"]
+    assert told["mend"] == "nothing: what is moved aside may be deleted"
+
+
+def test_a_newer_journal_is_told_with_the_update_that_writes_it(session, tmp_path):
+    session.journal.close()
+    del session.journal
+    with sqlite3.connect(tmp_path / "state" / "journal.db") as connection:
+        connection.execute("PRAGMA user_version = 99")
+    connection.close()
+
+    told = row("journal")
+
+    assert told["state"] == "warn"
+    assert "a newer version of xz_magics wrote" in told["found"]
+    assert told["mend"].startswith("update xz_magics")
+
+
+def test_a_journal_that_cannot_be_written_now_is_told_with_its_mend(session):
+    other = sqlite3.connect(session.journal.file, isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    xz_magics.run_sync(["one"], model="scripted:")
+
+    told = row("journal")
+    other.close()
+
+    assert told["state"] == "warn"
+    assert told["found"].endswith("another program has kept it locked for 2 s")
+    assert told["mend"].startswith("end that one, or set journal: off")
+
+
+def test_a_day_and_a_week_that_are_limited_are_told_as_they_stand(session):
+    unlimited = row("budgets")["found"]
+    limits = {"daily_max_executions": 2, "weekly_max_tokens": 10_000}
+    session.settings = changed(session.settings, limits, "here")
+    xz_magics.run_sync(["one"], model="scripted:")
+    limited = row("budgets")
+
+    assert unlimited == "no limit of a day or a week is set"
+    assert limited["state"] == "ok"
+    assert "day executions: 1 of 2 used, 1 left; week tokens: " in limited["found"]
+    assert limited["found"].endswith("(days of UTC)")
+
+
+def test_a_ledger_that_is_far_ahead_of_the_clock_is_told_with_its_mend(session, tmp_path):
+    session.budgets.standing()
+    with sqlite3.connect(tmp_path / "state" / "ledger.db") as connection:
+        connection.execute("UPDATE budgets SET period = 'day:2999-01-01' WHERE period LIKE 'day:%'")
+    connection.close()
+
+    told = row("budgets")
+
+    assert told["state"] == "warn"
+    assert told["found"] == "the ledger counts for day 2999-01-01, far ahead of the clock"
+    assert told["mend"] == "set the clock right, or %subagents quota --clock-is-right"
+
+
+def test_a_ledger_that_cannot_be_written_is_told_where_it_is_needed(tmp_path):
+    (tmp_path / "state" / "ledger.db").mkdir(parents=True, mode=0o700)
+    (tmp_path / "config.yaml").write_text("agent: {subagent: {daily_max_cost: 2}}")
+
+    told = row("budgets")
+
+    assert told["state"] == "warn"
+    assert "the limits of day and week cannot be kept" in told["found"]
+    assert told["mend"]
+
+
+def test_what_serves_metrics_is_told_and_how_to_get_it(session, monkeypatch):
+    pytest.importorskip("prometheus_client", reason='pip install "xz-magics[prometheus]"')
+    url = session.exposition.serve(0)
+    served = row("prometheus_client")
+    monkeypatch.setattr(doctor, "_version", {}.get)
+
+    assert served["found"].endswith(f", serves {url}")
+    assert row("prometheus_client")["mend"] == 'pip install "xz-magics[prometheus]"'

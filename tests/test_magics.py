@@ -134,7 +134,7 @@ quota("--reset")
 tell(session.quota.remaining_executions, session.quota.quota.max_total_tokens)
 """)
 
-    assert lines == [[2], [3, 7, 10000], ["session", "run"], [9, 10000]]
+    assert lines == [[2], [3, 7, 10000], ["session", "run", "day", "week"], [9, 10000]]
 
 
 def test_to_be_set_to_nothing_is_a_change_too(told):

@@ -163,6 +163,9 @@ def test_a_mistake_in_the_cells_line_is_told_with_its_mend(line, message, hint):
         ("cancel --run ab 'my label'", ("cancel", {"name": "my label", "run": "ab"})),
         ("cancel 'my label' --run ab", ("cancel", {"name": "my label", "run": "ab"})),
         ("show ab", ("show", {"name": "ab"})),
+        ("metrics --serve 9464", ("metrics", {"serve": 9464})),
+        ("metrics --serve 0", ("metrics", {"serve": 0})),
+        ("metrics --serve 127.0.0.1:9464", ("metrics", {"serve": 9464})),
     ],
 )
 def test_the_line_magic_takes_a_verb_and_what_belongs_to_it(line, parsed):
@@ -176,6 +179,12 @@ def test_the_line_magic_takes_a_verb_and_what_belongs_to_it(line, parsed):
         ("zzzz", "%subagents knows no 'zzzz'", f"there are: {', '.join(VERBS)}"),
         ("quota --max-tokens 3", "unrecognized arguments: --max-tokens 3", "did you mean --max-total-tokens?"),
         ("metrics --reset", "%subagents metrics takes no --reset", "see %subagents --help"),
+        ("metrics --serve 0.0.0.0:9464", "metrics are served at 127.0.0.1 alone", "give a port, such as --serve 9464"),
+        ("metrics --serve :9464", "metrics are served at 127.0.0.1 alone", "give a port, such as --serve 9464"),
+        ("metrics --serve [::]:9464", "metrics are served at 127.0.0.1 alone", "give a port, such as --serve 9464"),
+        ("metrics --serve 65536", "--serve 65536: this is no port", "give a number from 1024 to 65535"),
+        ("metrics --serve 1023", "--serve 1023: this is no port", "give a number from 1024 to 65535"),
+        ("metrics --serve all", "--serve all: this is no port", "give a number from 1024 to 65535"),
         ("quota draft", "%subagents quota takes no name, so not 'draft'", "see %subagents --help"),
         ("show a --run b", "%subagents show takes no --run", "see %subagents --help"),
         (
@@ -196,7 +205,7 @@ def test_a_mistake_in_the_line_magic_is_told_with_its_mend(line, message, hint):
 def test_each_option_of_the_line_magic_belongs_to_a_verb():
     dests = {action.dest for action in line_parser().options.values()} - {"help"}
 
-    assert dests | {"name"} == set().union(*TAKES.values())
+    assert dests | {"name", "file"} == set().union(*TAKES.values())
     assert set(TAKES) < set(VERBS)
 
 

@@ -1,7 +1,7 @@
 """xz_magics: language-model subagents in a notebook cell, under budgets that hold.
 
 `%load_ext xz_magics` registers `%%subagents` and `%subagents`; `run`, `run_sync` and `start` do the same from Python,
-and `dry_run` shows it without sending anything.
+and `dry_run` shows it without sending anything; `open_run` and `history` read what was run before.
 """
 
 from importlib import import_module
@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from xz_magics.api import run, run_sync
     from xz_magics.api.dry_run import DryRun, dry_run
+    from xz_magics.api.history import History, export_run, history, import_run, open_run
     from xz_magics.background import Handle, start
     from xz_magics.errors import (
         ConfigError,
         ConfirmationNeeded,
+        JournalError,
         ModelError,
         NestingError,
         ProviderError,
@@ -46,6 +48,8 @@ __all__ = [
     "ConfirmationNeeded",
     "DryRun",
     "Handle",
+    "History",
+    "JournalError",
     "ModelError",
     "NestingError",
     "Outcome",
@@ -66,7 +70,11 @@ __all__ = [
     "XzMagicsError",
     "current",
     "dry_run",
+    "export_run",
+    "history",
+    "import_run",
     "last",
+    "open_run",
     "quota",
     "run",
     "run_sync",
@@ -79,6 +87,7 @@ _OF_THE_SESSION = ("current", "last", "quota", "tool", "toolbox")
 _HOMES = {"run": "api", "run_sync": "api", "Results": "results", "Tool": "tools", "ToolError": "tools"}
 _HOMES |= dict.fromkeys(("DryRun", "dry_run"), "api.dry_run")
 _HOMES |= dict.fromkeys(("Handle", "start"), "background")
+_HOMES |= dict.fromkeys(("History", "export_run", "history", "import_run", "open_run"), "api.history")
 _HOMES |= dict.fromkeys(_OF_THE_SESSION, "session")
 _HOMES |= dict.fromkeys(("Outcome", "Quota", "Task", "Turn", "Usage"), "records")
 

@@ -16,22 +16,41 @@ VERBS: Mapping[str, str] = {
     "status": "the runs of this kernel: under way, and the last that ended",
     "cancel": "[LABEL] [--run RUN] ends one task, or without a label all runs; what came is kept",
     "last": "the Results of the latest run",
-    "show": "[RUN or LABEL] the Results of a run, or one task: so much as there is now",
-    "quota": "the session's limits and their use, then those of the latest run; its options set them",
+    "show": "[RUN, last or LABEL] the Results of a run, of earlier kernels too, or one task: so much as there is now",
+    "runs": "the runs of all kernels, the latest first, as far as the journal keeps them",
+    "export": "RUN FILE writes a run as one file for somebody else, without keys and paths",
+    "import": "FILE takes such a file into the journal, and shows it",
+    "purge": "RUN, --older-than DAYS or --all deletes runs from the journal",
+    "quota": "limits and their use: session, run, day and week, and what the last two cost; its options set them",
     "costs": "[WHAT] what the runs of this kernel cost, by model, task, tag, purpose, turn or a variable of a matrix",
-    "metrics": "what was counted and measured in this kernel",
+    "metrics": "what was counted and measured in this kernel; --serve lets Prometheus scrape it",
     "models": "which models can be had here: key present, price known, weights fetched",
     "tools": "which tools tasks can be granted",
     "config": "each setting, its value, and where that comes from",
     "doctor": "what is here and what is missing, each with its mend",
 }
+LIMITS = ("max_executions", "max_total_tokens", "max_total_time", "max_total_cost")
+BUDGETS = {
+    "daily_max_executions": "sets the limit of a day, over all kernels: subagents",
+    "daily_max_tokens": "... of tokens",
+    "daily_max_cost": "... of US dollars",
+    "weekly_max_executions": "sets that of a week, likewise: subagents",
+    "weekly_max_tokens": "... of tokens",
+    "weekly_max_cost": "... of US dollars",
+}
 TAKES: Mapping[str, frozenset[str]] = {
-    "quota": frozenset({"preset", "reset", "max_executions", "max_total_tokens", "max_total_time", "max_total_cost"}),
+    "quota": frozenset({"preset", "reset", "clock_is_right", *LIMITS, *BUDGETS}),
     "cancel": frozenset({"name", "run"}),
     "show": frozenset({"name"}),
+    "export": frozenset({"name", "file"}),
+    "import": frozenset({"name"}),
+    "purge": frozenset({"name", "older_than", "all", "yes"}),
     "costs": frozenset({"name"}),
+    "metrics": frozenset({"serve"}),
 }
 FORMS = ("yaml", "json", "text")
+LEAST_PORT, MOST_PORT = 1_024, 65_535
+RESEND = "with --resume: sends again what was sent there and nobody has seen the end of"
 NO_STREAM = "asks for whole answers: a Stop, a timeout or a cut then keeps nothing and is charged in full"
 WITH_STREAM_OFF = "seconds without progress that end a call (60; with --no-stream always 600)"
 
@@ -107,7 +126,9 @@ def parse_line(line: str) -> tuple[str, dict[str, Any]]:
         close = get_close_matches(verb, VERBS, n=1)
         mend = f"did you mean {close[0]}?" if close else f"there are: {', '.join(VERBS)}"
         raise SpecError(f"%subagents knows no {verb!r}", mend)
-    for name in arguments.keys() - TAKES.get(verb, frozenset()):
+    for name in sorted(arguments.keys() - TAKES.get(verb, frozenset())):
+        if name == "file":
+            line_parser().error(f"unrecognized arguments: {arguments[name]}")
         told = f"name, so not {arguments[name]!r}" if name == "name" else f"--{name.replace('_', '-')}"
         raise SpecError(f"%subagents {verb} takes no {told}", "see %subagents --help")
     return verb, arguments
@@ -172,6 +193,15 @@ def cell_parser() -> Parser:
     add("--out", metavar="NAME", help="binds the Results to this variable, after Stop too; in the background a handle")
     add("--background", action="store_true", help="returns at once with a handle, and the run goes on")
     add("--check", action="store_true", help="ends the cell with an error unless every task is done")
+    add(
+        "--resume",
+        nargs="?",
+        const="last",
+        metavar="RUN",
+        help="takes what is done from an earlier run: by its id, or the last of this cell",
+    )
+    add("--resend-unknown", action="store_const", const=True, help=RESEND)
+    add("--reuse", action="store_const", const=True, help="takes answers of all runs that are in the journal")
     add("--yes", action="store_true", help="starts many or costly tasks without asking first")
     add("--dry-run", action="store_true", help="shows what would be sent and what it may cost; nothing is sent")
     add("--format", choices=FORMS, help="how to read the cell, where its look misleads")
@@ -183,14 +213,31 @@ def line_parser() -> Parser:
     parser = Parser(prog="%subagents", add_help=False, allow_abbrev=False, formatter_class=_wide)
     parser.add_argument("verb", nargs="?", help=argparse.SUPPRESS)
     parser.add_argument("name", nargs="?", help=argparse.SUPPRESS)
+    parser.add_argument("file", nargs="?", help=argparse.SUPPRESS)
     add = parser.add_argument_group("options of %subagents").add_argument
     add("--run", metavar="RUN", help="cancel: in this run alone; the beginning of its id will do")
     add("--max-executions", type=int, metavar="N", help="quota: sets the session's limit of subagents")
     add("--max-total-tokens", type=int, metavar="N", help="quota: ... of tokens")
     add("--max-total-time", type=float, metavar="S", help="quota: ... of seconds at work")
     add("--max-total-cost", type=float, metavar="USD", help="quota: ... of US dollars")
+    for name, what in BUDGETS.items():
+        kind, unit = (float, "USD") if name.endswith("cost") else (int, "N")
+        add(f"--{name.replace('_', '-')}", type=kind, metavar=unit, help=f"quota: {what}")
     add("--preset", metavar="NAME", help="quota: cost-optimized, balanced or performance-optimized")
-    add("--reset", action="store_true", help="quota: forgets what was used; limits stay")
+    add(
+        "--reset",
+        action="store_true",
+        help="quota: forgets what this session used; limits, days and weeks stay",
+    )
+    add(
+        "--clock-is-right",
+        action="store_true",
+        help="quota: leaves days and weeks far ahead, of a clock that was wrong",
+    )
+    add("--older-than", type=float, metavar="DAYS", help="purge: the runs that began longer ago")
+    add("--all", action="store_true", help="purge: all runs but those that go on; it takes --yes, too")
+    add("--yes", action="store_true", help="purge: deletes all without asking first")
+    add("--serve", type=_port, metavar="PORT", help="metrics: serves them to Prometheus at 127.0.0.1; 0: a free port")
     add("-h", "--help", action="store_true", help="shows this page")
     return parser
 
@@ -222,6 +269,16 @@ def _models(text: str) -> str | list[str]:
     """Several only where commas separate them."""
     names = _names(text)
     return names if len(names) > 1 else text
+
+
+def _port(text: str) -> int:
+    address, colon, port = text.rpartition(":")
+    if colon and address not in {"127.0.0.1", "localhost"}:
+        raise SpecError(f"--serve {text}: metrics are served at 127.0.0.1 alone", "give a port, such as --serve 9464")
+    if not port.isdecimal() or (int(port) and not LEAST_PORT <= int(port) <= MOST_PORT):
+        mend = "give a number from 1024 to 65535, such as --serve 9464, or 0 for one that is free"
+        raise SpecError(f"--serve {text}: this is no port for it", mend)
+    return int(port)
 
 
 def _grants(text: str) -> list[str]:

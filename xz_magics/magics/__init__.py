@@ -1,5 +1,6 @@
 """`%%subagents` and `%subagents`: from the line to arguments, run, show, return. Thin."""
 
+import asyncio
 import sys
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -51,7 +52,7 @@ class SubagentMagics(Magics):
             return _print(help_page() if options.help else TEMPLATE)
         if options.dry_run:
             return self._looked_at(options, cell)
-        handle = self._start(options, cell) if options.background else None
+        handle = self._start(options, self._ready_here(options, cell)) if options.background else None
         if handle is not None and self._somebody_is_there():
             return handle
         from xz_magics.api import run_here
@@ -71,7 +72,7 @@ class SubagentMagics(Magics):
             return _print(help_page() if options.help else TEMPLATE)
         if options.dry_run:
             return self._looked_at(options, cell)
-        handle = self._start(options, cell) if options.background else None
+        handle = self._start(options, await self._ready(options, cell)) if options.background else None
         if handle is not None and self._somebody_is_there():
             return handle
         from xz_magics.session import session
@@ -94,6 +95,10 @@ class SubagentMagics(Magics):
             "cancel": verbs.cancel,
             "last": verbs.last,
             "show": verbs.show,
+            "runs": verbs.runs,
+            "export": verbs.export,
+            "import": verbs.import_,
+            "purge": verbs.purge,
             "quota": self._quota,
             "costs": verbs.costs,
             "metrics": partial(verbs.metrics, display),
@@ -128,28 +133,35 @@ class SubagentMagics(Magics):
         from xz_magics.api.launching import see_through
         from xz_magics.views.live import view_here
 
-        return await see_through(self._prepared(options, cell), guard, view_here())
+        return await see_through(await self._ready(options, cell), guard, view_here())
 
-    def _start(self, options: CellOptions, cell: str) -> "Handle":
+    def _start(self, options: CellOptions, prepared: "Prepared") -> "Handle":
         from xz_magics.background import Handle
         from xz_magics.views.live import view_here
 
-        handle = Handle(self._prepared(options, cell), view_here(background=True))
+        handle = Handle(prepared, view_here(background=True))
         if options.out is not None:
             self.shell.user_ns[options.out] = handle
         return handle
 
+    async def _ready(self, options: CellOptions, cell: str) -> "Prepared":
+        """The journal is read in a thread. Raises ConfirmationNeeded where it takes a --yes to go on."""
+        from xz_magics.api.recollecting import recollect
+
+        return _confirmed(options, await asyncio.to_thread(recollect, self._prepared(options, cell)))
+
+    def _ready_here(self, options: CellOptions, cell: str) -> "Prepared":
+        """The same for code that cannot await."""
+        from xz_magics.api.recollecting import recollect
+
+        return _confirmed(options, recollect(self._prepared(options, cell)))
+
     def _prepared(self, options: CellOptions, cell: str) -> "Prepared":
-        """Raises ConfirmationNeeded where it takes a --yes to go on."""
-        from xz_magics.api.dry_run import confirm
         from xz_magics.api.preparing import prepare
         from xz_magics.session import session
 
         session.note_kernel_loop()
-        prepared = prepare(cell, names=self.shell.user_ns, **options.arguments)
-        if not options.yes:
-            confirm(prepared)
-        return prepared
+        return prepare(cell, names=self.shell.user_ns, **options.arguments)
 
     def _looked_at(self, options: CellOptions, cell: str) -> "DryRun":
         from xz_magics.api.dry_run import dry_run
@@ -185,7 +197,10 @@ class SubagentMagics(Magics):
 
         self._set(changed(session.settings, {change.name: change.new}, CONFIG), CONFIG)
 
-    def _quota(self, *, preset: str | None = None, reset: bool = False, **limits: float) -> "DataFrame":
+    def _quota(
+        self, *, preset: str | None = None, reset: bool = False, clock_is_right: bool = False, **limits: float
+    ) -> "DataFrame":
+        """What is spent is read from the journal, and shown, where nothing is set."""
         from xz_magics.magics import verbs
         from xz_magics.session import session
 
@@ -195,9 +210,12 @@ class SubagentMagics(Magics):
         self._set(changed(settings, limits, "%subagents quota"), "%subagents quota")
         if reset:
             session.quota.reset()
+        if clock_is_right:
+            session.budgets.take_back()
         for name in KINDS:  # a trait that keeps its old value would not notice being set to it
             setattr(self, name, value_of(session.settings, name))
-        return verbs.quota()
+        is_look = preset is None and not (reset or clock_is_right or limits)
+        return verbs.quota(display) if is_look else verbs.quota()
 
     def _set(self, settings: Settings, by: str) -> None:
         from xz_magics.session import session
@@ -224,6 +242,17 @@ def unload(shell: InteractiveShell) -> None:
     completion.unregister(shell)
     for kind in ("line", "cell"):
         shell.magics_manager.magics[kind].pop("subagents", None)
+
+
+def _confirmed(options: CellOptions, prepared: "Prepared") -> "Prepared":
+    """Says first what could be reused, where nobody has asked for it."""
+    from xz_magics.api.dry_run import confirm
+
+    if prepared.recollection is not None and prepared.recollection.hint is not None:
+        _print(prepared.recollection.hint)
+    if not options.yes:
+        confirm(prepared)
+    return prepared
 
 
 async def _ended(handle: "Handle", guard: Guard) -> "Results":

@@ -18,9 +18,12 @@ from xz_magics.frames import DataFrame
 from xz_magics.keys import masked
 from xz_magics.magics.known import endpoints, has_key, without_user
 from xz_magics.magics.offers import local_state
+from xz_magics.observers.journal.placing import place_journal
 from xz_magics.providers.endpoint import Endpoint
+from xz_magics.session import session
 from xz_magics.tools.openat2 import open_beneath
 from xz_magics.tools.sandbox import sandbox_missing
+from xz_magics.views.wording import limit_name, limit_words
 
 Verdict = Literal["ok", "warn", "missing"]
 Finding = tuple[str, Verdict, str, str]
@@ -36,7 +39,7 @@ BROKEN = "mend what it names, then ask again"
 def report() -> DataFrame:
     """A row per check."""
     try:
-        settings = load_settings()
+        settings = session.settings
     except ConfigError:  # told by the check of the configuration
         settings = DEFAULTS
     findings = [finding for check in CHECKS for finding in _found(check, settings)]
@@ -165,7 +168,74 @@ def _folders(_: Settings) -> Iterator[Finding]:
     yield "cache folder", "ok" if writable else "warn", found, "" if writable else "set XZ_MAGICS_CACHE to another"
 
 
-CHECKS = (_python, _kernel, _loop, _nesting, _page, _configuration, _local, _keys, _proxy, _tools, _folders)
+def _journal(settings: Settings) -> Iterator[Finding]:
+    """It is opened, where no run has done so yet: nothing else shows that it can be."""
+    if settings.journal == "off":
+        yield "journal", "ok", "off: of runs nothing is kept on disk", ""
+        return
+    journal = session.journal
+    if journal.trouble is not None:
+        told, _, mend = journal.trouble.partition("; ")
+        yield "journal", "warn", told, mend
+        return
+    runs = len(journal.runs())
+    size = sum(part.stat().st_size for part in journal.file.parent.glob(f"{journal.file.name}*"))
+    found = f"{journal.file}, {size / 1e6:.1f} MB, {runs:,} run{'' if runs == 1 else 's'}"
+    if settings.journal == "hashes":
+        found += ", hashes in place of texts"
+    if journal.note is None:
+        yield "journal", "ok", found, ""
+    elif not journal.writable:
+        yield "journal", "warn", journal.note, "update xz_magics, or name another folder in XZ_MAGICS_STATE"
+    elif journal.note == place_journal().note:
+        yield (
+            "journal",
+            "warn",
+            journal.note,
+            "name a folder of your own, on a disk of this machine, in XZ_MAGICS_STATE",
+        )
+    else:
+        yield "journal", "warn", f"{found}; {journal.note}", "nothing: what is moved aside may be deleted"
+
+
+def _budgets(settings: Settings) -> Iterator[Finding]:
+    """A ledger that cannot be written refuses every run under limits: it is written to."""
+    uses, note = session.budgets.standing()
+    told = "; ".join(f"{limit_name(use)}: {limit_words(use)}" for use in uses if use.limit is not None)
+    if note is not None:
+        ahead, _, mend = note.partition(": ")
+        yield "budgets", "warn", ahead, mend
+    elif told:
+        yield "budgets", "ok", f"{told} (days of {settings.budget_zone})", ""
+    else:
+        yield "budgets", "ok", "no limit of a day or a week is set", ""
+
+
+def _prometheus(_: Settings) -> Iterator[Finding]:
+    version, url = _version("prometheus-client"), session.exposition.url
+    if version is None:
+        found, mend = "not installed: %subagents metrics --serve needs it", 'pip install "xz-magics[prometheus]"'
+        yield "prometheus_client", "missing", found, mend
+    else:
+        yield "prometheus_client", "ok", version if url is None else f"{version}, serves {url}", ""
+
+
+CHECKS = (
+    _python,
+    _kernel,
+    _loop,
+    _nesting,
+    _page,
+    _configuration,
+    _local,
+    _keys,
+    _proxy,
+    _tools,
+    _folders,
+    _journal,
+    _budgets,
+    _prometheus,
+)
 
 
 def _install(package: str, version: str | None) -> str:

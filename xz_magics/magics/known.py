@@ -1,5 +1,6 @@
 """What this kernel has names for: models, tools, variables, and the tasks of its runs. Nothing heavy is loaded."""
 
+import logging
 import os
 from collections.abc import Callable, Iterable, Mapping
 from inspect import isfunction
@@ -7,8 +8,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from xz_magics.config import Settings
+from xz_magics.errors import JournalError
 from xz_magics.providers.opening import MAKERS
 from xz_magics.session import session
+
+logger = logging.getLogger("xz_magics")
+
+MOST_RUNS = 50
 
 
 class Names:
@@ -45,7 +51,14 @@ class Names:
         return [label for run in reversed(runs) for label in tuple(run.fold.rows)]
 
     def runs(self) -> Iterable[str]:
-        return [run.run_id for run in reversed(session.runs.all())]
+        """Those of this kernel, then those in the journal, where it can be read."""
+        here = [run.run_id for run in reversed(session.runs.all())]
+        try:
+            earlier = session.journal.runs()[:MOST_RUNS]
+        except JournalError:
+            logger.debug("the journal cannot be read", exc_info=True)
+            earlier = []
+        return [*here, *(run.id for run in earlier)]
 
     def _own(self, fits: Callable[[object], bool]) -> list[str]:
         """The names that this notebook has given to such values."""

@@ -12,6 +12,7 @@ from xz_magics.specs.scoring import WORDS
 
 MOST_CHARACTERS = 200_000
 MOST = 300
+OF_RUNS = frozenset({"show", "export", "purge"})
 
 _CELL = re.compile(r"%%subagents(?=[ \t]|$)")
 _LINE = re.compile(r"\s*(?:[\w, \t]+=\s*)?%subagents[ \t]")
@@ -85,8 +86,8 @@ def _in_line(rest: str, known: Known) -> Found | None:
     options = [name for name, action in parser.options.items() if action.dest in takes and name not in words]
     if fragment.startswith("-") or "name" not in takes:
         return fragment, options
-    labels = known.labels(running=words[0] == "cancel")
-    named = [*map(shlex.quote, labels), *(known.runs() if words[0] == "show" else ())]
+    labels = known.labels(running=words[0] == "cancel") if words[0] in {"cancel", "show"} else ()
+    named = [*map(shlex.quote, labels), *(known.runs() if words[0] in OF_RUNS else ())]
     return fragment.lstrip("\"'"), named if fragment else [*named, *options]
 
 
@@ -123,6 +124,8 @@ def _value_of(words: Sequence[str], fragment: str, known: Known) -> Found | None
             found = (written, PRESETS)
         case "--run":
             found = (written, known.runs())
+        case "--resume":
+            found = (written, ["last", *known.runs()])
         case _:
             found = None
     return found

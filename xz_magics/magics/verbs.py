@@ -1,5 +1,6 @@
 """What `%subagents` answers of the runs of this kernel: which there are, how they stand, and the end of some."""
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -7,14 +8,19 @@ from difflib import get_close_matches
 from typing import Any
 
 from xz_magics import frames
-from xz_magics.errors import SpecError, XzMagicsError
+from xz_magics.api import history
+from xz_magics.api.recollecting import LATEST
+from xz_magics.errors import ConfirmationNeeded, SpecError, XzMagicsError
 from xz_magics.frames import TIME, DataFrame
 from xz_magics.frames.costs import costs_frame
-from xz_magics.outcomes import STATES, Outcomes, Row
+from xz_magics.magics.budgets import spending_frame
+from xz_magics.outcomes import Row, states_words
 from xz_magics.records import known_sum
 from xz_magics.results import Results
 from xz_magics.session import session
 from xz_magics.views.wording import status_word
+
+logger = logging.getLogger("xz_magics")
 
 RUN_DTYPES = {
     "run": "string",
@@ -29,6 +35,9 @@ RUN_DTYPES = {
     "where": "string",
 }
 CANCELLED_DTYPES = {"run": "string", "label": "string", "state": "string"}
+EXPORTED_DTYPES = {"run": "string", "file": "string"}
+DELETED_DTYPES = {"runs": "Int64", "freed_bytes": "Int64"}
+SERVED_DTYPES = {"url": "string", "state": "string"}
 TASK_FIELDS = ("label", "status", "model", "parent", "depth", "total_tokens", "cost_usd", "duration_s", "note")
 
 
@@ -64,7 +73,10 @@ def last() -> Results:
 
 
 def show(name: str | None = None) -> Results | DataFrame:
-    """The Results of a run, the latest where none is named; or for the label of a task what there is of it."""
+    """The Results of a run, the latest where none is named; or for the label of a task what there is of it.
+
+    "last" is the latest run in the journal, of whatever kernel, unless a task is called so.
+    """
     running, known = session.runs.running(), session.runs.all()
     if name is None:
         return running[-1] if running else last()
@@ -72,17 +84,64 @@ def show(name: str | None = None) -> Results | DataFrame:
         row = run.fold.rows.get(name)
         if row is not None:
             return _task_table(row)
+    if name == LATEST:
+        name = history.find_run(name).id
     named = [run for run in known if run.run_id.startswith(name)]
     if len(named) == 1:
         return named[0]
+    if any(run.id.startswith(name) for run in session.journal.runs()):
+        return history.open_run(name)
     words = [*(run.run_id for run in known), *(label for run in known for label in tuple(run.fold.rows))]
     raise _unknown(f"neither a run nor a task of this kernel is called {name!r}", name, words)
 
 
-def quota() -> DataFrame:
-    """The session's limits, then those of the latest run."""
+def runs() -> DataFrame:
+    """A row per run in the journal, of all kernels, the latest first."""
+    return history.history().runs
+
+
+def export(name: str | None = None, file: str | None = None) -> DataFrame:
+    if name is None or file is None:
+        raise SpecError("export takes a run and a file", "such as %subagents export 1a2b run.jsonl")
+    history.export_run(name, file)
+    return frames.table([{"run": history.find_run(name).id, "file": file}], EXPORTED_DTYPES)
+
+
+def import_(name: str | None = None) -> Results:
+    if name is None:
+        raise SpecError("import takes a file", "such as %subagents import run.jsonl")
+    return history.open_run(history.import_run(name))
+
+
+def purge(
+    name: str | None = None,
+    older_than: float | None = None,
+    all: bool = False,  # noqa: A002, FBT001, FBT002 - the options' names
+    yes: bool = False,  # noqa: FBT001, FBT002
+) -> DataFrame:
+    """Deletes runs from the journal; how many, and by how many bytes its file can be smaller without them."""
+    if sum([name is not None, older_than is not None, all]) != 1:
+        raise SpecError("purge takes one of RUN, --older-than DAYS and --all", "%subagents runs lists the runs")
+    found = history.deletable_runs(name, older_than)
+    if name is None and not yes and (all or (found and len(found) == len(history.deletable_runs(None, None)))):
+        told = f"this deletes {len(found):,} run{'' if len(found) == 1 else 's'}: all that the journal has"
+        by = "--all" if all else f"--older-than {older_than:g}"
+        raise ConfirmationNeeded(told, f"say so: %subagents purge {by} --yes")
+    return frames.table([{"runs": len(found), "freed_bytes": session.journal.delete(found)}], DELETED_DTYPES)
+
+
+def quota(show: Callable[[DataFrame], object] | None = None) -> DataFrame:
+    """The limits of the session, the latest run, the day and the week, and how much of each is used.
+
+    `show` is shown before what this day and week cost, by tag, model and notebook, where there is a journal of it.
+    """
+    budgets, note = session.budgets.standing()
+    if note is not None:
+        logger.warning("%s", note)
+    if show is not None and (spent := spending_frame()) is not None:
+        show(spent)
     latest = [] if session.last_tracker is None else session.last_tracker.uses()
-    return frames.quota_frame([*session.quota.uses(), *latest])
+    return frames.quota_frame([*session.quota.uses(), *latest, *budgets])
 
 
 def costs(name: str = "model") -> DataFrame:
@@ -90,8 +149,18 @@ def costs(name: str = "model") -> DataFrame:
     return costs_frame([run.fold.all() for run in session.runs.all()], name)
 
 
-def metrics(show: Callable[[DataFrame], object]) -> DataFrame:
-    """Shows every series of this kernel, and answers with how soon requests went out."""
+def metrics(show: Callable[[DataFrame], object], serve: int | None = None) -> DataFrame:
+    """Shows every series of this kernel, and answers with how soon requests went out; or where they are served.
+
+    `serve` is a port of this machine, on which Prometheus finds them until the kernel ends.
+    """
+    if serve is not None:
+        begins = session.exposition.url is None
+        url = session.exposition.serve(serve)
+        state = "begins, and ends with this kernel" if begins else "was served already"
+        if serve and f":{serve}/" not in url:
+            state += f", so not at port {serve} too"
+        return frames.table([{"url": url, "state": state}], SERVED_DTYPES)
     show(frames.metrics_frame(session.metrics))
     return frames.spawn_frame(session.metrics)
 
@@ -106,17 +175,12 @@ def _run_row(run: Results) -> dict[str, Any]:
         "started": None if fold.started_at is None else datetime.fromtimestamp(fold.started_at, UTC),
         "tasks": len(fold.written),
         "nested": len(fold.rows) - len(fold.written),
-        "states": _states_words(fold) or fold.note,
+        "states": states_words(fold.counts + fold.nested) or fold.note,
         "tokens": known_sum(turn.total_tokens for turn in turns),
         "cost_usd": known_sum(turn.cost_usd for turn in turns),
         "duration_s": since_s if run.running else run.duration_s,
         "where": "background" if run.background else "cell",
     }
-
-
-def _states_words(fold: Outcomes) -> str:
-    counts = {state: fold.counts[state] + fold.nested[state] for state in STATES}
-    return ", ".join(f"{count:,} {state.replace('_', ' ')}" for state, count in counts.items() if count)
 
 
 def _going_on(run: Results) -> Results:
