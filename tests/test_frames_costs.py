@@ -5,7 +5,7 @@ from hypothesis import given, settings as hypothesis, strategies as st
 
 from xz_magics.errors import SpecError
 from xz_magics.frames.costs import costs_frame
-from xz_magics.records import Outcome, Trial, Turn, known_sum
+from xz_magics.records import Outcome, Reused, Trial, Turn, known_sum
 
 NUMBERS = st.none() | st.integers(0, 10_000)
 
@@ -146,3 +146,14 @@ def test_an_unknown_word_is_an_error_that_tells_the_known_ones():
 def test_what_is_no_text_is_no_name():
     with pytest.raises(SpecError, match="one name, given as text, not a list"):
         costs_frame([[outcome("a")]], ["model"])
+
+
+def test_what_is_reused_cost_nothing_and_that_is_known():
+    reused = Reused(run="r", label="a", ended_at=0.0)
+    run = [outcome("a", reused=reused), outcome("b", turn(1), reused=None), outcome("c", turn(1, 5, 2, 3, 0.5))]
+
+    table = costs_frame([run], "task")
+
+    numbers = ["turns", "input_tokens", "cached_tokens", "output_tokens", "total_tokens", "cost_usd", "unpriced"]
+    assert table[numbers].iloc[0].tolist() == [0] * 7
+    assert table["cost_usd"].isna().tolist() == [False, True, False]

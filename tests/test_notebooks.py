@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import re
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -41,11 +42,12 @@ def _run(path):
         for name, value in os.environ.items()
         if not name.startswith(("XZ_MAGICS_", "OPENAI_", "ANTHROPIC_"))
     }
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory() as folder, TemporaryDirectory() as state:
+        own = {"XZ_MAGICS_CONFIG": os.devnull, "XZ_MAGICS_CACHE": str(cache_dir()), "XZ_MAGICS_STATE": state}
         client = NotebookClient(
             notebook, timeout=400, kernel_name="python3", allow_errors=True, store_widget_state=False
         )
-        client.execute(cwd=folder, env=ours | {"XZ_MAGICS_CONFIG": os.devnull, "XZ_MAGICS_CACHE": str(cache_dir())})
+        client.execute(cwd=folder, env=ours | own)
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
@@ -122,6 +124,31 @@ def test_the_third_notebook_compares_two_wordings_review_by_review(run):
     assert "data:image/png;base64," in page
     assert "image/png" in _of(shown, "comparison.plot")
     assert "accuracy " in _of(shown, "experiment.pivot")["text/html"]
+
+
+def test_the_fourth_notebook_finishes_what_a_killed_kernel_began_and_pays_for_nothing_twice(run):
+    shown = _shown(run(NOTEBOOKS[3]))
+
+    died, resumed = (_of(shown, source)["text/plain"] for source in ("died = ", "answers.df"))
+    done, unknown = (len(re.findall(rf"see\[\d+\]\s+{status} ", died)) for status in ("done", "unknown"))
+    assert "died" in _of(shown, "%subagents runs")["text/plain"]
+    assert done >= 4
+    assert unknown >= 1
+    assert f"{done} of these would be reused" in _of(shown, "%%subagents --resume --dry-run")["text/plain"]
+    assert f"12 tasks: {12 - unknown} done, {unknown} unknown" in _of(shown, "%%subagents --resume --out")["text/plain"]
+    assert len(re.findall("[0-9a-f]{12}", resumed)) == done
+    whole = _of(shown, "%%subagents --resume --resend-unknown")["text/plain"]
+    assert "12 tasks: 12 done" in whole
+    assert f"{12 - unknown} of 12 answers are reused" in whole
+
+
+def test_the_fourth_notebooks_day_is_spent_and_its_journal_goes_out_and_comes_back(run):
+    shown = _shown(run(NOTEBOOKS[3]))
+
+    assert re.search(r"day\s+max_total_cost\s+0\.12", _of(shown, "%subagents quota --daily")["text/plain"])
+    assert "max_total_cost of the day is 0.12 USD" in _of(shown, "%%subagents --model scripted:guide")["text/plain"]
+    assert "runs  bytes" in _of(shown, "%subagents purge")["text/plain"]
+    assert _of(shown, "run_id = ")["text/plain"].count("done") == 12
 
 
 def _shown(cells):
