@@ -147,7 +147,7 @@ def test_the_fourth_notebooks_day_is_spent_and_its_journal_goes_out_and_comes_ba
 
     assert re.search(r"day\s+max_total_cost\s+0\.12", _of(shown, "%subagents quota --daily")["text/plain"])
     assert "max_total_cost of the day is 0.12 USD" in _of(shown, "%%subagents --model scripted:guide")["text/plain"]
-    assert "runs  bytes" in _of(shown, "%subagents purge")["text/plain"]
+    assert "runs  freed_bytes" in _of(shown, "%subagents purge")["text/plain"]
     assert _of(shown, "run_id = ")["text/plain"].count("done") == 12
 
 

@@ -50,7 +50,7 @@ def test_completion_comes_over_the_wire_with_right_offsets(kernel):
     assert completed(kernel, "%%subagents --model |")[0] == ("", "openai:test")
     assert completed(kernel, "%%subagents\n😀: x\nb: In {{grö|}} and more") == [("grö", "größe")]
     assert completed(kernel, "%%subagents\ntasks:\n- prompt: 'é'\n  allowed_tools: [gr|]") == [("gr", "grep")]
-    assert completed(kernel, "%subagents show d|") == [("d", "'day one'")]
+    assert completed(kernel, "%subagents show day|") == [("day", "'day one'")]
     assert completed(kernel, "größ|")[0] == ("größ", "größe")
 
 
