@@ -83,6 +83,7 @@ def test_mcnemars_exact_test_is_that_of_statsmodels(first, second):
     assert exact_sign(first, second) == pytest.approx(min(1, expected), rel=1e-9)
 
 
+@pytest.mark.slow
 @given(st.lists(st.floats(1e-12, 1), min_size=1, max_size=30))
 def test_holms_correction_is_that_of_statsmodels(ps):
     _, expected, *_ = multipletests(ps, method="holm")
