@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from pathlib import Path
 
 import pytest
 from counting_server import CountingServer
@@ -94,7 +93,6 @@ def killed(tmp_path, work, where, model="scripted:count", **options):
         text=True,
         timeout=100,
         check=False,
-        cwd=Path(xz_magics.__file__).parents[1],
         env=dict(os.environ),
     )
     assert told.returncode == -signal.SIGKILL, told.stderr
