@@ -27,8 +27,6 @@ logger = logging.getLogger("xz_magics")
 
 Part = TypeVar("Part")
 
-DAY_S = 86_400.0
-
 
 class History:
     """The journalled runs as tables, as they were when each was first asked for.
@@ -138,6 +136,8 @@ def deletable_runs(run: str | None, older_than_days: float | None) -> list[str]:
 def _days_ago(days: object) -> float:
     if isinstance(days, bool) or not isinstance(days, float | int) or not 0 <= days < math.inf:
         raise SpecError(f"{days!r} is no number of days", "give 0 or more, such as 30")
+    from xz_magics.observers.journal import DAY_S
+
     return time.time() - days * DAY_S
 
 
