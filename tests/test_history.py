@@ -289,7 +289,7 @@ def test_tasks_and_turns_of_all_runs_stand_in_one_table(session):
 
 
 def test_rows_of_another_program_break_nothing(died, session):
-    foreign = "INSERT INTO events VALUES (?, ?, 0, ?, NULL, ?)"
+    foreign = "INSERT INTO events VALUES (?, ?, 0, ?, NULL, ?, NULL, NULL)"
     numbers = count(100)
     for body in ("{", "[]", '"x"', "{}", '{"@": "Outlandish"}', '{"@": "TurnEnded", "turn": 3}'):
         for kind in ("TurnEnded", "TaskEnded", "RunEnded"):

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import json
 import logging
 import os
 import resource
@@ -12,17 +13,18 @@ import sys
 import threading
 import time
 import weakref
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from dataclasses import replace
 
 import pytest
 
 from xz_magics.errors import JournalError
-from xz_magics.events import Noted, Stamped
-from xz_magics.observers.journal import About, Journal, RunInfo, owners
+from xz_magics.events import CallIntended, Noted, Stamped, TaskEnded, to_json
+from xz_magics.observers.journal import About, AnswerRef, Journal, RunInfo, owners
 from xz_magics.observers.journal.owners import this_owner
 from xz_magics.observers.journal.placing import NAME, Place
-from xz_magics.observers.journal.rows import run_row
-from xz_magics.observers.journal.store import Row, Store, insert, prepare_file, writing_to
+from xz_magics.observers.journal.rows import ANSWERS, answers_of, event_row, run_row, sent_of
+from xz_magics.observers.journal.store import Row, Store, insert, prepare_file, reading_from, writing_to
 from xz_magics.observers.journal.tables import MIGRATIONS
 from xz_magics.observers.journal.writing import Writer
 
@@ -189,12 +191,12 @@ def test_a_record_that_cannot_be_written_is_left_out_and_logged(tmp_path, caplog
     place = Place(file=tmp_path / NAME)
     prepare_file(place)
     store = Store(place)
-    event = ("r", 1, 1.0, "Noted", None, "{}")
+    event = event_row(noted(1), "{}")
+    half = Row("events", (*event_row(noted(2), "{}").values[:4], "\ud800", *event.values[5:]))
     run = run_row(RunInfo(id="r", started_at=1.0))
 
-    store.commit(
-        [run, Row("events", event), Row("events", event), Row("events", ("r", 2, 1.0, "Noted", "\ud800", "{}"))]
-    )
+    store.commit([run])
+    store.commit([event, event, half])
     store.close()
 
     with sqlite3.connect(place.file) as connection:
@@ -252,7 +254,7 @@ async def test_the_file_of_a_newer_version_is_read_and_nothing_is_added(tmp_path
 async def test_a_newer_version_may_add_a_column_while_this_one_writes(journal, tmp_path):
     await write(journal, 0)
     with sqlite3.connect(tmp_path / "state" / NAME) as connection:
-        for table in ("runs", "events", "answers", "asked"):
+        for table in ("runs", "events"):
             connection.execute(f"ALTER TABLE {table} ADD COLUMN mood TEXT")
     connection.close()
 
@@ -336,7 +338,7 @@ def test_a_run_of_a_container_that_is_gone_is_dead_after_an_hour_without_a_sign(
     journal = Journal.open(tmp_path)
     boot, _, number, began = this_owner().split(" ")
     info = RunInfo(id="r", started_at=time.time() - 90_000, owner=f"{boot} pid:[1] {number} {began}")
-    heard = Row("events", ("r", 0, time.time() - silent_s, "Noted", None, '{"@": "Noted", "text": "x"}'))
+    heard = event_row(replace(noted(0), at=time.time() - silent_s), '{"@": "Noted", "text": "x"}')
     with writing_to(Place(file=tmp_path / NAME)) as connection:
         insert(connection, [run_row(info), heard])
 
@@ -369,6 +371,32 @@ async def test_the_file_of_an_older_version_is_brought_up_to_date(tmp_path, monk
         assert connection.execute("PRAGMA user_version").fetchone() == (len(more),)
         assert connection.execute("SELECT id, mood FROM runs").fetchall() == [("r", "fine")]
     assert numbers(journal) == [0]
+
+
+def test_what_an_older_version_asked_and_answered_is_found_by_this_one(tmp_path):
+    place = Place(file=tmp_path / NAME)
+    with closing(sqlite3.connect(place.file)) as connection, connection:
+        connection.executescript(f"{MIGRATIONS[0]}; {MIGRATIONS[1]}; PRAGMA user_version = 2")
+        connection.execute("INSERT INTO runs (id, started_at, owner, tasks) VALUES ('r', ?, 'o', 2)", [time.time()])
+        intended = CallIntended(label="a", turn=1, attempt=1, bound_tokens=9)
+        for number, event in enumerate((intended, replace(intended, label="b"), TaskEnded(label="a", status="done"))):
+            row = ("r", number, 2.0 + number, type(event).__name__, event.label, json.dumps(to_json(event)))
+            connection.execute("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)", row)
+        connection.execute(
+            "INSERT INTO asked VALUES ('r', 'a', 'ka', NULL, 'q', 'z'), ('r', 'b', 'kb', NULL, NULL, NULL)"
+        )
+        connection.execute("INSERT INTO answers VALUES ('ka', 'r', 'a', 2, 3.5, 7, 0.5, 'q', 'y', ?)", ['["t"]'])
+
+    Journal.open(tmp_path)
+
+    with reading_from(place) as connection:
+        found = list(answers_of(connection, ["ka", "kb"]))
+        (sent,) = sent_of(connection, ["r"])
+        plan = str(connection.execute(f"EXPLAIN QUERY PLAN {ANSWERS.format('?')}", ["ka"]).fetchall())
+    ref = AnswerRef(key="ka", run="r", label="a", number=2, ended_at=3.5, tokens=7, cost_usd=0.5)
+    assert found == [replace(ref, origin_run="q", origin_label="y", under=("t",))]
+    assert (sent.key, sent.label, sent.most_tokens) == ("kb", "b", 9)
+    assert "events_by_key" in plan
 
 
 def test_a_migration_that_fails_changes_nothing(tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import closing
 
 import pytest
 from counting_server import CountingServer
@@ -24,6 +25,7 @@ from xz_magics.background import start
 from xz_magics.config import changed
 from xz_magics.errors import ConfigError, ConfirmationNeeded, JournalError, RunInterrupted, SpecError
 from xz_magics.events import RequestSent, RunStarted, TaskEnded
+from xz_magics.observers.journal.tables import MIGRATIONS
 from xz_magics.options import parse_cell_line
 from xz_magics.records import Task
 from xz_magics.views.progress import time_left_s
@@ -1112,15 +1114,17 @@ def test_answers_in_the_file_of_an_older_version_serve_too(session):
     first, _ = ran({"a": "one", "b": "two"}, max_executions=1)
     file = session.journal.file
     session.close()
-    with sqlite3.connect(file) as connection:
-        for index in ("runs_by_cell", "runs_by_work"):
-            connection.execute(f"DROP INDEX {index}")
-        for table, columns in {"runs": "cell resumes nested", "answers": "origin_run origin_label under"}.items():
-            for column in columns.split():
-                connection.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
-        connection.execute("DROP TABLE asked")
-        connection.execute("PRAGMA user_version = 1")
-    connection.close()
+    old = file.with_name("old.db")
+    with closing(sqlite3.connect(old)) as connection:
+        connection.executescript(f"{MIGRATIONS[0]}; PRAGMA user_version = 1; ATTACH '{file}' AS now")
+        for insert in (
+            "INSERT INTO runs SELECT id, started_at, ended_at, owner, notebook, label, tasks, spec_hash FROM now.runs",
+            "INSERT INTO events SELECT run, number, at, kind, label, body FROM now.events",
+            "INSERT INTO answers SELECT key, run, label, number, at, NULL, NULL FROM now.events WHERE mark LIKE '%tokens%'",
+        ):
+            connection.execute(insert)
+        connection.commit()
+    old.replace(file)
 
     again, sent = ran({"a": "one", "b": "two"}, resume=True)
 

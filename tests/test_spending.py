@@ -123,7 +123,7 @@ def test_rows_that_nobody_of_ours_wrote_break_nothing(journal):
     with sqlite3.connect(journal.file) as edited:
         rows = [("r", 100, NOW, "TaskPlanned", None, plan), ("r", 101, NOW, "TaskPlanned", None, "{")]
         rows += [("r", 200 + at, NOW, "TurnEnded", "loop", body) for at, body in enumerate(turns)]
-        edited.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)", rows)
+        edited.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, NULL, NULL)", rows)
 
     assert ("tag", "x", 2, 1.0, 2, 1.0, 0) in told(journal)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Self
 
 from xz_magics.errors import JournalError, SpecError
-from xz_magics.events import Observer, Stamped
+from xz_magics.events import Observer, Stamped, to_json
 from xz_magics.observers.journal.exchange import OTHER, read_file, write_file
 from xz_magics.observers.journal.keys import AnswerRef, task_key
 from xz_magics.observers.journal.owners import this_owner
@@ -216,7 +216,10 @@ class Journal:
         with writing_to(self._place) as connection:
             if runs_of(connection, run.id):
                 raise JournalError(f"run {run.id} is in the journal already", f"%subagents show {run.id} shows it")
-            insert(connection, [run_row(run), *(event_row(stamped, json.dumps) for stamped in events)])
+            insert(
+                connection,
+                [run_row(run), *(event_row(stamped, json.dumps(to_json(stamped.event))) for stamped in events)],
+            )
             if not runs_of(connection, run.id) or sum(1 for _ in events_of(connection, run.id)) < len(events):
                 raise JournalError(f"{path} holds what no run can hold", OTHER)
         return run.id

@@ -17,7 +17,7 @@ class AnswerRef:
     """Where an answer stands in the journal, and what it cost. `ended_at` in seconds since the epoch.
 
     Of one that was itself reused, the origin tells which task of which run was asked. `under`: the labels of those
-    that led to a delegated one, the task as written first, as JSON.
+    that led to a delegated one, the task as written first.
     """
 
     key: str
@@ -29,7 +29,7 @@ class AnswerRef:
     cost_usd: float | None = None
     origin_run: str | None = None
     origin_label: str | None = None
-    under: str | None = None
+    under: tuple[str, ...] = ()
 
     @property
     def origin(self) -> "Origin":

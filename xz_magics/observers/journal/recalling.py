@@ -1,6 +1,5 @@
 """What a run knows of its tasks' keys, and what was answered to the same before."""
 
-import json
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -182,7 +181,7 @@ class Recall:
         return sorted((ref for ref in found if ref.origin not in taken and self._is_offered(ref)), key=self._rank)
 
     def _is_beneath_one_taken(self, ref: AnswerRef) -> bool:
-        return ref.under is not None and any((ref.run, label) in self._taken for label in json.loads(ref.under))
+        return any((ref.run, label) in self._taken for label in ref.under)
 
     def _is_offered(self, ref: AnswerRef) -> bool:
         since = self._past.since

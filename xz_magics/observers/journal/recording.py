@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from xz_magics.events import CallIntended, RunEnded, Stamped, TaskEnded, TaskPlanned, TextReceived, TurnEnded, to_json
 from xz_magics.keys import SHORTEST_KEY
 from xz_magics.observers.journal.cleaning import Cleaned, without_content, without_secrets
-from xz_magics.observers.journal.keys import AnswerRef, Origin
+from xz_magics.observers.journal.keys import Origin
 from xz_magics.observers.journal.owners import this_owner
-from xz_magics.observers.journal.rows import RunInfo, answer_row, asked_row, event_row, run_row
+from xz_magics.observers.journal.rows import Mark, RunInfo, event_row, run_row
 from xz_magics.observers.journal.store import Row
 from xz_magics.records import Turn, known_sum
 
@@ -57,7 +57,6 @@ class Recorder:
         self._turns: dict[str, list[Turn]] = {}
         """Of each task at work and of those that it led to."""
         self._under: dict[str, tuple[str, ...]] = {}
-        self._sent: set[str] = set()
         self._begun = False
 
     def __call__(self, stamped: Stamped) -> None:
@@ -67,37 +66,32 @@ class Recorder:
         if not self._begun:
             self._begun = True
             self._write(run_row(self._run(stamped.at)))
+        key, mark = None, Mark()
         try:
-            row = event_row(stamped, self._cleaned)
+            body = self._cleaned(to_json(event))
         except Exception:
             logger.exception("event %d of run %s cannot be written and is left out", stamped.number, stamped.run)
             return
-        self._write(row)
         match event:
-            case RunEnded():
-                self._write(Row("ended", (stamped.at, stamped.run)))
+            case CallIntended(label=label):
+                key = self._about.key_of(label)
+                mark = Mark(self._under.get(label), *(self._about.resends(label) or ()))
             case TaskPlanned(task=task, parent=str(parent)) if task.of is None:
                 self._under[task.label] = (*self._under.get(parent, ()), parent)
-            case CallIntended(label=label) if label not in self._sent:
-                self._sent.add(label)
-                about = self._about
-                resends = about.resends(label)
-                self._write(
-                    asked_row(self._run_id, label, about.key_of(label), under=self._above(label), resends=resends)
-                )
             case TurnEnded(label=label, turn=turn):
                 self._note_turn(label, turn)
             case TaskEnded(label=label):
                 turns = self._turns.pop(label, [])
-                if self._content and (key := self._about.key_of(label)) is not None and _serves(event, turns, row):
-                    self._write(answer_row(_answer(key, stamped, event, turns, self._above(label))))
+                if self._content and _serves(event, turns, body):
+                    key = self._about.key_of(label)
+                    mark = _answer(event, turns, self._under.get(label))
+        self._write(event_row(stamped, body, key, mark.body))
+        if isinstance(event, RunEnded):
+            self._write(Row("ended", (stamped.at, stamped.run)))
 
     def _note_turn(self, label: str, turn: Turn) -> None:
         for one in (label, *self._under.get(label, ())):
             self._turns.setdefault(one, []).append(turn)
-
-    def _above(self, label: str) -> str | None:
-        return json.dumps(self._under[label]) if label in self._under else None
 
     def _run(self, at: float) -> RunInfo:
         about = self._about
@@ -115,13 +109,13 @@ class Recorder:
         )
 
 
-def _serves(ended: TaskEnded, turns: Sequence[Turn], row: Row) -> bool:
+def _serves(ended: TaskEnded, turns: Sequence[Turn], body: str) -> bool:
     """Whether it may serve again: not where its summary failed, nor where a key was masked on its way to the disk."""
     return (
         ended.status == "done"
         and ended.error is None
         and (bool(turns) or ended.reused is not None)
-        and not _is_masked(ended, row.values[-1])
+        and not _is_masked(ended, body)
     )
 
 
@@ -129,18 +123,9 @@ def _is_masked(ended: TaskEnded, body: str) -> bool:
     return MASK in body and json.loads(body) != json.loads(json.dumps(to_json(ended), default=str))
 
 
-def _answer(key: str, stamped: Stamped, ended: TaskEnded, turns: Sequence[Turn], under: str | None) -> AnswerRef:
-    """Of one that was itself reused: its origin, and what it cost there."""
-    reused = ended.reused
-    return AnswerRef(
-        key=key,
-        run=stamped.run,
-        label=ended.label,
-        number=stamped.number,
-        ended_at=stamped.at if reused is None else reused.ended_at,
-        tokens=known_sum(turn.total_tokens for turn in turns) if reused is None else reused.tokens,
-        cost_usd=known_sum(turn.cost_usd for turn in turns) if reused is None else reused.cost_usd,
-        origin_run=None if reused is None else reused.run,
-        origin_label=None if reused is None else reused.label,
-        under=under,
-    )
+def _answer(ended: TaskEnded, turns: Sequence[Turn], under: Sequence[str] | None) -> Mark:
+    """Of one that was itself reused: its origin, when that was answered, and what it cost there."""
+    if (reused := ended.reused) is not None:
+        return Mark(under, reused.run, reused.label, reused.ended_at, reused.tokens, reused.cost_usd)
+    tokens = known_sum(turn.total_tokens for turn in turns)
+    return Mark(under, tokens=tokens, cost_usd=known_sum(turn.cost_usd for turn in turns))

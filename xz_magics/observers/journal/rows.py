@@ -5,11 +5,10 @@ import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 from xz_magics.errors import JournalError, XzMagicsError
-from xz_magics.events import CallIntended, RetryScheduled, RunEnded, Stamped, TaskEnded, TurnEnded, from_json, to_json
-from xz_magics.observers.journal.cleaning import Cleaned
+from xz_magics.events import CallIntended, RetryScheduled, RunEnded, Stamped, TaskEnded, TurnEnded, from_json
 from xz_magics.observers.journal.keys import AnswerRef, Origin, Sent, sum_if_all_known
 from xz_magics.observers.journal.owners import is_alive
 from xz_magics.observers.journal.store import Connection, Row
@@ -71,33 +70,51 @@ class Origins:
     notebook: str | None = None
 
 
+class Mark(NamedTuple):
+    """What is told of a call's intent, or of an answer that may serve again, beside its key; as in AnswerRef.
+
+    Of an intent, the origin is what it sends once more.
+    """
+
+    under: Sequence[str] | None = None
+    origin_run: str | None = None
+    origin_label: str | None = None
+    answered_at: float | None = None
+    tokens: int | None = None
+    cost_usd: float | None = None
+
+    @property
+    def body(self) -> str | None:
+        known = {name: value for name, value in zip(self._fields, self, strict=True) if value is not None}
+        return json.dumps(known) if known else None
+
+    @property
+    def origin(self) -> Origin | None:
+        return None if self.origin_run is None or self.origin_label is None else (self.origin_run, self.origin_label)
+
+    @classmethod
+    def of(cls, body: str | None) -> Self:
+        return cls() if body is None else cls(**json.loads(body))
+
+
 RUN = COLUMNS["runs"]
 READ = f"""
     SELECT {", ".join(RUN)},
         CASE WHEN ended_at IS NULL THEN (SELECT at FROM events WHERE run = id ORDER BY number DESC LIMIT 1) END
     FROM runs
 """  # noqa: S608 - names of ours
-ANSWER = COLUMNS["answers"]
+ANSWERS = "SELECT key, run, label, number, at, mark FROM events WHERE kind = 'TaskEnded' AND key IN ({})"
 
 
 def run_row(run: RunInfo) -> Row:
     return Row("runs", tuple(_storable(getattr(run, name)) for name in RUN))
 
 
-def event_row(stamped: Stamped, cleaned: Cleaned) -> Row:
+def event_row(stamped: Stamped, body: str, key: str | None = None, mark: str | None = None) -> Row:
+    """`body` is the event as text."""
     event = stamped.event
     label = _storable(getattr(event, "label", None))
-    body = cleaned(to_json(event))
-    return Row("events", (stamped.run, stamped.number, stamped.at, type(event).__name__, label, body))
-
-
-def answer_row(answer: AnswerRef) -> Row:
-    return Row("answers", tuple(_storable(getattr(answer, name)) for name in ANSWER))
-
-
-def asked_row(run: str, label: str, key: str | None, *, under: str | None, resends: Origin | None) -> Row:
-    """A task that is sent for the first time in its run; `resends`: what it sends once more."""
-    return Row("asked", tuple(map(_storable, (run, label, key, under, *(resends or (None, None))))))
+    return Row("events", (stamped.run, stamped.number, stamped.at, type(event).__name__, label, body, key, mark))
 
 
 def runs_of(connection: Connection, only: str | None = None) -> list[RunInfo]:
@@ -145,7 +162,7 @@ def reason_of(connection: Connection, run: str) -> str | None:
 
 def has_begun(connection: Connection, run: str) -> bool:
     """Whether anything was sent or answered in it."""
-    looks = "SELECT EXISTS (SELECT 1 FROM asked WHERE run = ?1) OR EXISTS (SELECT 1 FROM answers WHERE run = ?1)"
+    looks = "SELECT EXISTS (SELECT 1 FROM events WHERE run = ? AND (kind = 'CallIntended' OR key IS NOT NULL))"
     return bool(connection.execute(looks, (run,)).fetchone()[0])
 
 
@@ -158,12 +175,22 @@ def event_at(connection: Connection, run: str, number: int) -> Stamped:
 
 def answers_of(connection: Connection, keys: Sequence[str]) -> Iterator[AnswerRef]:
     """Those with these keys, in no order."""
-    names = ", ".join(ANSWER)
     for begin in range(0, len(keys), KEYS_AT_ONCE):
         some = keys[begin : begin + KEYS_AT_ONCE]
-        marks = ", ".join("?" * len(some))
-        rows = connection.execute(f"SELECT {names} FROM answers WHERE key IN ({marks})", some)  # noqa: S608 - names of ours
-        yield from (AnswerRef(**dict(zip(ANSWER, row, strict=True))) for row in rows)
+        for key, run, label, number, at, body in connection.execute(ANSWERS.format(", ".join("?" * len(some))), some):
+            mark = Mark.of(body)
+            yield AnswerRef(
+                key=key,
+                run=run,
+                label=label,
+                number=number,
+                ended_at=mark.answered_at or at,
+                tokens=mark.tokens,
+                cost_usd=mark.cost_usd,
+                origin_run=mark.origin_run,
+                origin_label=mark.origin_label,
+                under=tuple(mark.under or ()),
+            )
 
 
 def sent_of(connection: Connection, runs: Sequence[str]) -> list[Sent]:
@@ -177,11 +204,12 @@ def sent_of(connection: Connection, runs: Sequence[str]) -> list[Sent]:
     asked: set[tuple[str, str]] = set()
     for run in runs:
         rows = connection.execute(
-            "SELECT label, key, under, resends_run, resends_label FROM asked WHERE run = ?", (run,)
+            "SELECT label, key, mark FROM events WHERE run = ? AND kind = 'CallIntended'", (run,)
         ).fetchall()
-        keys = {label: key for label, key, *_ in rows}
-        tops = {label: json.loads(under)[0] for label, _, under, *_ in rows if under is not None}
-        resent |= {(earlier, label) for *_, earlier, label in rows if earlier is not None}
+        keys = {label: key for label, key, _ in rows}
+        marks = {label: Mark.of(body) for label, _, body in rows if body is not None}
+        tops = {label: mark.under[0] for label, mark in marks.items() if mark.under}
+        resent |= {mark.origin for mark in marks.values() if mark.origin is not None}
         tops_unknown: dict[str, list[Unknown]] = {}
         for unknown in unknowns_of(connection, run):
             tops_unknown.setdefault(tops.get(unknown.label, unknown.label), []).append(unknown)
@@ -242,7 +270,7 @@ def unknowns_among(events: Iterable[Stamped]) -> list[Unknown]:
 
 
 def delete_run(connection: Connection, run: str) -> None:
-    for table, name in (("events", "run"), ("answers", "run"), ("asked", "run"), ("runs", "id")):
+    for table, name in (("events", "run"), ("runs", "id")):
         connection.execute(f"DELETE FROM {table} WHERE {name} = ?", (run,))  # noqa: S608 - names of ours
 
 

@@ -3,9 +3,10 @@
 import logging
 import math
 import sqlite3
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,11 +27,11 @@ class Row(NamedTuple):
 
     @property
     def run(self) -> str:
-        return str(self.values[1 if self.table in {"answers", "ended"} else 0])
+        return str(self.values[1 if self.table == "ended" else 0])
 
 
 ROWS_AT_ONCE = 500
-"""In one statement: SQLite lets other threads go on at the end of each, and then waits to have its turn again."""
+"""In one statement: in each, SQLite lets other threads go on, and then waits for up to 5 ms to have its turn again."""
 
 BUSY_S = 2.0
 CHECKED_BYTES = 32_000_000
@@ -101,11 +102,7 @@ class Store:
                 raise JournalError(told, f"run the cell again; {KEPT_IN_MEMORY}")
             connection = self._connection or self._open()
             try:
-                with transaction(connection):
-                    known = _begun(connection, {row.run for row in group})
-                    known.update(row.run for row in group if row.table == "runs")
-                    group = [row for row in group if row.run in known]
-                    insert(connection, group)
+                insert(connection, group)
             except sqlite3.DatabaseError as error:
                 if _code(error) in DAMAGED:
                     self._lose()
@@ -182,7 +179,13 @@ def writing_to(place: Place) -> Iterator[Connection]:
 
 @contextmanager
 def transaction(connection: Connection) -> Iterator[Connection]:
-    """It has the right to write from its beginning: one that asks for it later is refused without any waiting."""
+    """It has the right to write from its beginning: one that asks for it later is refused without any waiting.
+
+    Within one, no other begins.
+    """
+    if connection.in_transaction:
+        yield connection
+        return
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield connection
@@ -208,35 +211,43 @@ def told_of(file: Path) -> Iterator[None]:
 
 
 def insert(connection: Connection, group: Sequence[Row]) -> None:
-    """Within a transaction. A row that does not fit its table is left out, with a logged traceback."""
-    for table in COLUMNS:
-        rows = [row.values for row in group if row.table == table]
-        for begin in range(0, len(rows), ROWS_AT_ONCE):
-            _insert(connection, table, rows[begin : begin + ROWS_AT_ONCE])
-    for row in group:
-        if row.table == "ended":
-            connection.execute("UPDATE runs SET ended_at = ? WHERE id = ?", row.values)
+    """All of them at once. A row that does not fit its table is left out, with a logged traceback.
 
-
-def _begun(connection: Connection, runs: Collection[str]) -> set[str]:
-    """Those of them whose beginning is in the file."""
-    marks = ", ".join("?" * len(runs))
-    return {run for (run,) in connection.execute(f"SELECT id FROM runs WHERE id IN ({marks})", list(runs))}  # noqa: S608 - marks
+    So is an event of a run whose beginning is not there, for it was deleted.
+    """
+    by_table = {table: [row.values for row in group if row.table == table] for table in (*COLUMNS, "ended")}
+    pieces = [
+        (table, by_table[table][begin : begin + ROWS_AT_ONCE])
+        for table in COLUMNS
+        for begin in range(0, len(by_table[table]), ROWS_AT_ONCE)
+    ]
+    is_one = len(pieces) == 1 and not by_table["ended"]  # then it is a transaction of its own
+    with nullcontext() if is_one else transaction(connection):
+        for table, rows in pieces:
+            _insert(connection, table, rows)
+        for values in by_table["ended"]:
+            connection.execute("UPDATE runs SET ended_at = ? WHERE id = ?", values)
 
 
 def _insert(connection: Connection, table: str, rows: Sequence[tuple[Any, ...]]) -> None:
     """What is wrong with one row alone must not keep the others from being written."""
-    columns = COLUMNS[table]
-    marks = f"({', '.join('?' * len(columns))})"
-    statement = f"INSERT INTO {table} ({', '.join(columns)}) VALUES {', '.join([marks] * len(rows))}"  # noqa: S608 - names of ours
     try:
-        connection.execute(statement, [value for row in rows for value in row])
+        connection.execute(_statement(table, len(rows)), [value for row in rows for value in row])
     except (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.InterfaceError, sqlite3.DataError, ValueError):
         if len(rows) > 1:
-            for row in rows:
-                _insert(connection, table, [row])
+            with transaction(connection):
+                for row in rows:
+                    _insert(connection, table, [row])
         else:
             logger.exception("a row of the journal does not fit the table %s and is left out", table)
+
+
+@cache
+def _statement(table: str, rows: int) -> str:
+    columns = COLUMNS[table]
+    values = ", ".join([f"({', '.join('?' * len(columns))})"] * rows)
+    begun = " WHERE column1 IN (SELECT id FROM runs)" if table == "events" else ""
+    return f"INSERT INTO {table} ({', '.join(columns)}) SELECT * FROM (VALUES {values}){begun}"  # noqa: S608 - names of ours
 
 
 def _up_to_date(place: Place, checked_bytes: float) -> Opened:

@@ -33,6 +33,23 @@ MIGRATIONS: Sequence[str] = (
         PRIMARY KEY (run, label)
     ) STRICT;
     """,
+    """
+    ALTER TABLE events ADD COLUMN key TEXT;
+    ALTER TABLE events ADD COLUMN mark TEXT;
+    UPDATE events SET (key, mark) = (
+        SELECT key, json_object('under', json(under), 'origin_run', resends_run, 'origin_label', resends_label)
+        FROM asked WHERE run = events.run AND label = events.label
+    ) WHERE kind = 'CallIntended';
+    UPDATE events SET (key, mark) = (
+        SELECT key, json_object(
+            'under', json(under), 'origin_run', origin_run, 'origin_label', origin_label,
+            'answered_at', ended_at, 'tokens', tokens, 'cost_usd', cost_usd
+        ) FROM answers WHERE run = events.run AND label = events.label AND number = events.number
+    ) WHERE kind = 'TaskEnded';
+    CREATE INDEX events_by_key ON events (key) WHERE kind = 'TaskEnded' AND key IS NOT NULL;
+    DROP TABLE asked;
+    DROP TABLE answers;
+    """,
 )
 """Each leads from one version to the next; the file's `user_version` tells how many it has seen."""
 
@@ -40,10 +57,9 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "runs": (
         "id", "started_at", "ended_at", "owner", "notebook", "label", "tasks", "spec_hash", "cell", "resumes", "nested"
     ),
-    "events": ("run", "number", "at", "kind", "label", "body"),
-    "answers": (
-        "key", "run", "label", "number", "ended_at", "tokens", "cost_usd", "origin_run", "origin_label", "under"
-    ),
-    "asked": ("run", "label", "key", "under", "resends_run", "resends_label"),
+    "events": ("run", "number", "at", "kind", "label", "body", "key", "mark"),
 }  # fmt: skip
-"""What is written of each. A newer version may have added others meanwhile."""
+"""What is written of each. A newer version may have added others meanwhile.
+
+Key and mark stand with the intents of calls, and with the answers that may serve again.
+"""
