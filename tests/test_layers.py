@@ -12,7 +12,7 @@ ROOT = Path(xz_magics.__file__).parent
 
 FLOORS = [
     {"records"},
-    {"characters", "errors", "metrics", "interrupt", "keys", "loops", "ratelimits"},
+    {"bursts", "characters", "errors", "metrics", "interrupt", "keys", "loops", "ratelimits"},
     {"schemas"},
     {"specs", "config", "quotas", "pacing", "retry", "prices", "stats", "events", "templates", "options"},
     {"scores", "tools", "providers", "frames", "fanout"},

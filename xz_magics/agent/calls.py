@@ -8,6 +8,7 @@ from random import Random
 
 from xz_magics.agent.charges import Charges, TurnLog
 from xz_magics.agent.room import Needs, Room
+from xz_magics.bursts import spread
 from xz_magics.errors import JournalError, ProviderError, QuotaExceeded
 from xz_magics.events import (
     AccountPaused,
@@ -160,6 +161,7 @@ class Calls:
             await self._around.kept()
         except JournalError as error:
             raise ProviderError(f"it was not sent: {error.message}", error.hint, "cancelled") from error
+        await spread()
 
     async def _call(self, request: Request, grant: Grant, passage: Passage, bound: int) -> Reply:
         exchange = Exchange(

@@ -14,6 +14,7 @@ import aiohttp
 import httpx
 from httpx_aiohttp import AiohttpTransport
 
+from xz_magics.bursts import spread
 from xz_magics.errors import Charge, ProviderError
 from xz_magics.prices import Price
 from xz_magics.providers import Exchange, ProviderIdentity
@@ -167,6 +168,7 @@ class HttpProvider:
         deadline = asyncio.timeout(idle_timeout_s)
         try:
             async with deadline, self._client.sent(post, self._auth, exchange) as response:
+                await spread()
                 pieces = _pieces(response)
                 if not response.is_success:
                     body = await _rest(pieces, REFUSAL_TIMEOUT_S)

@@ -129,11 +129,12 @@ class Tracker:
     def uses(self, *, above: bool = False) -> list[LimitUse]:
         """A row per limit of this level; `above`: then those limits of the levels above that are set."""
         with self._room.lock:
-            own = self._level.uses()
-            higher = [use for level in self._chain[1:] for use in level.uses()]
-        if self._room.shared is not None:
-            higher += self._room.shared.uses()
-        return [*own, *(use for use in higher if above and use.limit is not None)]
+            uses = self._level.uses()
+            if above:
+                uses += [use for level in self._chain[1:] for use in level.uses(level.limits())]
+        if above and self._room.shared is not None:
+            uses += self._room.shared.uses(only_set=True)
+        return uses
 
     def _remaining(self, name: str, kind: Callable[[float], Number]) -> Number | None:
         left = next(use.remaining for use in self.uses() if use.name == name)

@@ -1,7 +1,7 @@
 """One level of limits and what stands against them: plain arithmetic, no lock and no waiting."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import fields, replace
 from decimal import ROUND_FLOOR, Decimal
 from typing import NamedTuple
@@ -31,6 +31,7 @@ class Amounts(NamedTuple):
 NOTHING = Amounts()
 BILLIONTH = Decimal("1e-9")
 COUNTED = ("max_executions", "max_total_tokens", "max_total_cost")
+LIMITS = tuple(field.name for field in fields(Quota))
 UNITS = dict(zip((*COUNTED, "max_total_time"), ("subagents", "tokens", "USD", "s"), strict=True))
 PREFIXES = {"day": "daily_", "week": "weekly_"}
 MENDS = {"max_total_tokens": ", or lower max_tokens", "max_total_cost": ", or take a cheaper model"}
@@ -83,14 +84,20 @@ class Level:
         self._spent_s = 0.0
         self._entered_at = self._clock()
 
-    def uses(self) -> list[LimitUse]:
-        rows = {name: (float(self.used[at]), float(self.reserved[at])) for at, name in enumerate(COUNTED)}
-        rows["max_total_time"] = (self.time_used_s, 0.0)
-        return [
-            LimitUse(level=self.name, name=f.name, limit=getattr(self.quota, f.name), used=used, reserved=reserved)
-            for f in fields(Quota)
-            for used, reserved in [rows[f.name]]
-        ]
+    def limits(self, names: Iterable[str] = LIMITS) -> list[str]:
+        """Those of these that are set."""
+        return [name for name in names if getattr(self.quota, name) is not None]
+
+    def uses(self, names: Iterable[str] = LIMITS) -> list[LimitUse]:
+        """A row for each of these limits."""
+        return [self._use(name) for name in names]
+
+    def _use(self, name: str) -> LimitUse:
+        used, reserved = self.time_used_s, 0.0
+        if name in COUNTED:
+            at = COUNTED.index(name)
+            used, reserved = float(self.used[at]), float(self.reserved[at])
+        return LimitUse(level=self.name, name=name, limit=getattr(self.quota, name), used=used, reserved=reserved)
 
     def _over(self, need: Amounts, held: Amounts) -> list[str]:
         """What is needed of a limit's kind counts against it, and nothing else."""

@@ -75,16 +75,17 @@ class Shared:
     @property
     def is_limited(self) -> bool:
         """Without limits nobody waits for the ledger."""
-        return any(use.limit is not None for use in self.uses())
+        return any(level.limits(COUNTED) for level in self._levels.values())
 
     @property
     def waits(self) -> bool:
         """Whether somebody of this process waits for room."""
         return self._waiting > 0
 
-    def uses(self) -> list[LimitUse]:
+    def uses(self, *, only_set: bool = False) -> list[LimitUse]:
         """A row per limit, as the ledger stood when this process last asked it."""
-        return [use for level in self._levels.values() for use in level.uses() if use.name in COUNTED]
+        levels = self._levels.values()
+        return [use for level in levels for use in level.uses(level.limits(COUNTED) if only_set else COUNTED)]
 
     async def take(self, need: Amounts) -> Hold:
         """Waits while others, in whatever process, may give room back. Raises QuotaExceeded when it can never fit."""

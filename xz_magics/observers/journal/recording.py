@@ -10,7 +10,7 @@ from xz_magics.keys import SHORTEST_KEY
 from xz_magics.observers.journal.cleaning import Cleaned, without_content, without_secrets
 from xz_magics.observers.journal.keys import Origin
 from xz_magics.observers.journal.owners import this_owner
-from xz_magics.observers.journal.rows import Mark, RunInfo, event_row, run_row
+from xz_magics.observers.journal.rows import UNMARKED, Mark, RunInfo, event_row, run_row
 from xz_magics.observers.journal.store import Row
 from xz_magics.records import Turn, known_sum
 
@@ -66,7 +66,7 @@ class Recorder:
         if not self._begun:
             self._begun = True
             self._write(run_row(self._run(stamped.at)))
-        key, mark = None, Mark()
+        key, mark = None, UNMARKED
         try:
             body = self._cleaned(to_json(event))
         except Exception:
@@ -75,7 +75,8 @@ class Recorder:
         match event:
             case CallIntended(label=label):
                 key = self._about.key_of(label)
-                mark = Mark(self._under.get(label), *(self._about.resends(label) or ()))
+                resends, under = self._about.resends(label), self._under.get(label)
+                mark = Mark(under, *(resends or ())) if resends or under else UNMARKED
             case TaskPlanned(task=task, parent=str(parent)) if task.of is None:
                 self._under[task.label] = (*self._under.get(parent, ()), parent)
             case TurnEnded(label=label, turn=turn):
@@ -85,7 +86,7 @@ class Recorder:
                 if self._content and _serves(event, turns, body):
                     key = self._about.key_of(label)
                     mark = _answer(event, turns, self._under.get(label))
-        self._write(event_row(stamped, body, key, mark.body))
+        self._write(event_row(stamped, body, key, None if mark is UNMARKED else mark.body))
         if isinstance(event, RunEnded):
             self._write(Row("ended", (stamped.at, stamped.run)))
 

@@ -5,7 +5,7 @@ import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 from xz_magics.errors import JournalError, XzMagicsError
 from xz_magics.events import CallIntended, RetryScheduled, RunEnded, Stamped, TaskEnded, TurnEnded, from_json
@@ -92,11 +92,12 @@ class Mark(NamedTuple):
     def origin(self) -> Origin | None:
         return None if self.origin_run is None or self.origin_label is None else (self.origin_run, self.origin_label)
 
-    @classmethod
-    def of(cls, body: str | None) -> Self:
-        return cls() if body is None else cls(**json.loads(body))
+    @staticmethod
+    def of(body: str | None) -> "Mark":
+        return UNMARKED if body is None else Mark(**json.loads(body))
 
 
+UNMARKED = Mark()
 RUN = COLUMNS["runs"]
 READ = f"""
     SELECT {", ".join(RUN)},
