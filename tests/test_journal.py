@@ -123,8 +123,12 @@ async def test_a_disk_that_fills_up_in_mid_run_ends_the_sending_and_keeps_what_w
     """And what the journal lacks is written as soon as there is room."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
 
+    sent = []
+
     def fill(event):
         if isinstance(event.event, RequestSent):
+            sent.append(event)
+        if len(sent) == 2:
             resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
 
     provider = answering(Step(answer="paid", latency_s=0.2))

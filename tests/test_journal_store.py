@@ -23,9 +23,10 @@ from xz_magics.events import CallIntended, Noted, Stamped, TaskEnded, to_json
 from xz_magics.observers.journal import About, AnswerRef, Journal, RunInfo, owners
 from xz_magics.observers.journal.owners import this_owner
 from xz_magics.observers.journal.placing import NAME, Place
-from xz_magics.observers.journal.rows import ANSWERS, answers_of, event_row, run_row, sent_of
+from xz_magics.observers.journal.rows import ANSWERS, answers_of, event_row, run_row
 from xz_magics.observers.journal.store import Row, Store, insert, prepare_file, reading_from, writing_to
 from xz_magics.observers.journal.tables import MIGRATIONS
+from xz_magics.observers.journal.unseen import sent_of
 from xz_magics.observers.journal.writing import Writer
 
 

@@ -22,7 +22,6 @@ from xz_magics.observers.journal.recording import About, Recorder
 from xz_magics.observers.journal.rows import (
     Origins,
     RunInfo,
-    Unknown,
     delete_run,
     event_row,
     events_of,
@@ -30,7 +29,6 @@ from xz_magics.observers.journal.rows import (
     run_row,
     runs_from,
     runs_of,
-    unknowns_of,
     used_bytes,
 )
 from xz_magics.observers.journal.store import (
@@ -47,6 +45,7 @@ from xz_magics.observers.journal.store import (
     transaction,
     writing_to,
 )
+from xz_magics.observers.journal.unseen import Unknown, unknowns_of
 from xz_magics.observers.journal.writing import Writer
 
 __all__ = [

@@ -9,8 +9,9 @@ from typing import Any
 
 from xz_magics.errors import XzMagicsError
 from xz_magics.events import Event, Stamped, from_json
-from xz_magics.observers.journal.rows import RunInfo, Unknown, runs_of, unknowns_among, unknowns_of
+from xz_magics.observers.journal.rows import RunInfo, runs_of
 from xz_magics.observers.journal.store import Connection
+from xz_magics.observers.journal.unseen import Unknown, unknowns_among, unknowns_of
 from xz_magics.records import STATUSES, known_sum
 
 logger = logging.getLogger("xz_magics")

@@ -13,8 +13,9 @@ from xz_magics.events import TaskEnded
 from xz_magics.observers.journal.chains import chain_of
 from xz_magics.observers.journal.keys import AnswerRef, Origin, Sent, matched, task_key
 from xz_magics.observers.journal.placing import Place
-from xz_magics.observers.journal.rows import answers_of, event_at, runs_of, sent_of
+from xz_magics.observers.journal.rows import answers_of, event_at, runs_of
 from xz_magics.observers.journal.store import Connection, reading_from
+from xz_magics.observers.journal.unseen import sent_of
 from xz_magics.providers import Provider
 from xz_magics.records import AnswerSchema, Reused, Task, ToolSpec
 from xz_magics.schemas import SchemaError
