@@ -1132,6 +1132,18 @@ def test_answers_in_the_file_of_an_older_version_serve_too(session):
     assert session.journal.unknowns(first.run_id) == []
 
 
+@pytest.mark.parametrize("mark", ["{", "[]", "7", '{"mood": "fine"}', '{"under": 7}', '"x"'])
+def test_an_answer_beside_which_another_program_wrote_serves_nobody(session, mark):
+    ran({"a": "one", "b": "two"})
+    with closing(sqlite3.connect(session.journal.file)) as connection, connection:
+        connection.execute("UPDATE events SET mark = ? WHERE label = 'a'", [mark])
+
+    again, sent = ran({"a": "one", "b": "two"}, resume=True)
+
+    assert sent == ["a"]
+    assert again["b"].reused is not None
+
+
 def test_what_a_run_will_cost_is_guessed_without_what_is_reused(session):
     ran(["a", "b"], "scripted:priced")
     told = []

@@ -5,12 +5,22 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from xz_magics.events import CallIntended, RunEnded, Stamped, TaskEnded, TaskPlanned, TextReceived, TurnEnded, to_json
+from xz_magics.events import (
+    CallIntended,
+    Event,
+    RunEnded,
+    Stamped,
+    TaskEnded,
+    TaskPlanned,
+    TextReceived,
+    TurnEnded,
+    to_json,
+)
 from xz_magics.keys import SHORTEST_KEY
 from xz_magics.observers.journal.cleaning import Cleaned, without_content, without_secrets
 from xz_magics.observers.journal.keys import Origin
 from xz_magics.observers.journal.owners import this_owner
-from xz_magics.observers.journal.rows import UNMARKED, Mark, RunInfo, event_row, run_row
+from xz_magics.observers.journal.rows import Mark, RunInfo, event_row, run_row
 from xz_magics.observers.journal.store import Row
 from xz_magics.records import Turn, known_sum
 
@@ -66,17 +76,22 @@ class Recorder:
         if not self._begun:
             self._begun = True
             self._write(run_row(self._run(stamped.at)))
-        key, mark = None, UNMARKED
         try:
             body = self._cleaned(to_json(event))
         except Exception:
             logger.exception("event %d of run %s cannot be written and is left out", stamped.number, stamped.run)
             return
+        self._write(event_row(stamped, body, *self._marked(event, body)))
+        if isinstance(event, RunEnded):
+            self._write(Row("ended", (stamped.at, stamped.run)))
+
+    def _marked(self, event: Event, body: str) -> tuple[str | None, str | None]:
+        """The key and the mark of an intent, or of an answer that may serve again. It notes what these come to."""
+        about = self._about
         match event:
             case CallIntended(label=label):
-                key = self._about.key_of(label)
-                resends, under = self._about.resends(label), self._under.get(label)
-                mark = Mark(under, *(resends or ())) if resends or under else UNMARKED
+                resends, under = about.resends(label), self._under.get(label)
+                return about.key_of(label), Mark(under, *(resends or ())).body if resends or under else None
             case TaskPlanned(task=task, parent=str(parent)) if task.of is None:
                 self._under[task.label] = (*self._under.get(parent, ()), parent)
             case TurnEnded(label=label, turn=turn):
@@ -84,11 +99,8 @@ class Recorder:
             case TaskEnded(label=label):
                 turns = self._turns.pop(label, [])
                 if self._content and _serves(event, turns, body):
-                    key = self._about.key_of(label)
-                    mark = _answer(event, turns, self._under.get(label))
-        self._write(event_row(stamped, body, key, None if mark is UNMARKED else mark.body))
-        if isinstance(event, RunEnded):
-            self._write(Row("ended", (stamped.at, stamped.run)))
+                    return about.key_of(label), _answer(event, turns, self._under.get(label)).body
+        return None, None
 
     def _note_turn(self, label: str, turn: Turn) -> None:
         for one in (label, *self._under.get(label, ())):
@@ -124,7 +136,7 @@ def _is_masked(ended: TaskEnded, body: str) -> bool:
     return MASK in body and json.loads(body) != json.loads(json.dumps(to_json(ended), default=str))
 
 
-def _answer(ended: TaskEnded, turns: Sequence[Turn], under: Sequence[str] | None) -> Mark:
+def _answer(ended: TaskEnded, turns: Sequence[Turn], under: tuple[str, ...] | None) -> Mark:
     """Of one that was itself reused: its origin, when that was answered, and what it cost there."""
     if (reused := ended.reused) is not None:
         return Mark(under, reused.run, reused.label, reused.ended_at, reused.tokens, reused.cost_usd)

@@ -61,7 +61,7 @@ class Mark(NamedTuple):
     Of an intent, the origin is what it sends once more.
     """
 
-    under: Sequence[str] | None = None
+    under: tuple[str, ...] | None = None
     origin_run: str | None = None
     origin_label: str | None = None
     answered_at: float | None = None
@@ -78,11 +78,16 @@ class Mark(NamedTuple):
         return None if self.origin_run is None or self.origin_label is None else (self.origin_run, self.origin_label)
 
     @staticmethod
-    def of(body: str | None) -> "Mark":
-        return UNMARKED if body is None else Mark(**json.loads(body))
+    def of(body: str | None) -> "Mark | None":
+        """None: it cannot be read, for another program has written it."""
+        try:
+            mark = Mark(**json.loads(body or "{}"))
+            return mark._replace(under=tuple(map(str, mark.under or ())))
+        except (ValueError, TypeError):
+            logger.exception("what stands beside an event cannot be read")
+            return None
 
 
-UNMARKED = Mark()
 RUN = COLUMNS["runs"]
 READ = f"""
     SELECT {", ".join(RUN)},
@@ -164,7 +169,8 @@ def answers_of(connection: Connection, keys: Sequence[str]) -> Iterator[AnswerRe
     for begin in range(0, len(keys), KEYS_AT_ONCE):
         some = keys[begin : begin + KEYS_AT_ONCE]
         for key, run, label, number, at, body in connection.execute(ANSWERS.format(", ".join("?" * len(some))), some):
-            mark = Mark.of(body)
+            if (mark := Mark.of(body)) is None:
+                continue
             yield AnswerRef(
                 key=key,
                 run=run,
@@ -175,7 +181,7 @@ def answers_of(connection: Connection, keys: Sequence[str]) -> Iterator[AnswerRe
                 cost_usd=mark.cost_usd,
                 origin_run=mark.origin_run,
                 origin_label=mark.origin_label,
-                under=tuple(mark.under or ()),
+                under=mark.under or (),
             )
 
 

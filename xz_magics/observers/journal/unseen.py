@@ -38,7 +38,7 @@ def sent_of(connection: Connection, runs: Sequence[str]) -> list[Sent]:
             "SELECT label, key, mark FROM events WHERE run = ? AND kind = 'CallIntended'", (run,)
         ).fetchall()
         keys = {label: key for label, key, _ in rows}
-        marks = {label: Mark.of(body) for label, _, body in rows if body is not None}
+        marks = {label: mark for label, _, body in rows if body is not None and (mark := Mark.of(body)) is not None}
         tops = {label: mark.under[0] for label, mark in marks.items() if mark.under}
         resent |= {mark.origin for mark in marks.values() if mark.origin is not None}
         tops_unknown: dict[str, list[Unknown]] = {}
