@@ -724,6 +724,18 @@ def test_what_was_begun_anew_after_a_kill_and_failed_is_no_longer_unknown(sessio
     assert (statuses(again), sent) == ({"a": "failed", "b": "done"}, ["a", "b"])
 
 
+def test_a_run_between_that_a_quota_cut_short_hides_nothing_of_what_it_left_unsent(session, tmp_path):
+    work = {"a": "one", "b": "two", "c": "three"}
+    killed(tmp_path, work, "c")
+    dead = latest(session).id
+    between, _ = ran(work, max_executions=1)
+
+    again, sent = ran(work, resume=True)
+
+    assert (statuses(again), sent) == ({"a": "done", "b": "done", "c": "unknown"}, [])
+    assert [again[label].reused.run for label in "ab"] == [between.run_id, dead]
+
+
 def test_with_reuse_what_is_unknown_is_left_out_too_and_one_line_says_so(session, tmp_path):
     work = {"a": "one", "b": "two"}
     killed(tmp_path, work, "b")

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from xz_magics.observers.journal.rows import RunInfo, has_begun, reason_of
+from xz_magics.observers.journal.rows import RunInfo, left_any_unsent, reason_of
 from xz_magics.observers.journal.store import Connection
 
 
@@ -37,7 +37,6 @@ def _before(earlier: Sequence[RunInfo], run: RunInfo) -> RunInfo | None:
 
 
 def _ended_early(connection: Connection, run: RunInfo) -> bool:
-    """Or never began."""
     if run.goes_on:
         return False
-    return run.ended_at is None or reason_of(connection, run.id) is not None or not has_begun(connection, run.id)
+    return run.ended_at is None or reason_of(connection, run.id) is not None or left_any_unsent(connection, run.id)

@@ -151,9 +151,14 @@ def reason_of(connection: Connection, run: str) -> str | None:
     return next((stamped.event.reason for stamped in read_each(run, rows) if isinstance(stamped.event, RunEnded)), None)
 
 
-def has_begun(connection: Connection, run: str) -> bool:
-    """Whether anything was sent or answered in it."""
-    looks = "SELECT EXISTS (SELECT 1 FROM events WHERE run = ? AND (kind = 'CallIntended' OR key IS NOT NULL))"
+def left_any_unsent(connection: Connection, run: str) -> bool:
+    """Whether it skipped tasks for another reason than that those before them failed, such as for a quota."""
+    looks = """
+        SELECT EXISTS (
+            SELECT 1 FROM events WHERE run = ? AND kind = 'TaskEnded' AND json_valid(body)
+                AND body ->> '$.status' = 'skipped' AND body ->> '$.error_type' IS NOT 'dependency'
+        )
+    """
     return bool(connection.execute(looks, (run,)).fetchone()[0])
 
 
