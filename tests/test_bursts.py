@@ -5,6 +5,7 @@ import asyncio
 import pytest
 from hypothesis import given, strategies as st
 
+from xz_magics import bursts
 from xz_magics.bursts import AT_ONCE, spread
 
 
@@ -54,3 +55,38 @@ async def test_who_comes_alone_goes_on_at_once():
 
 def test_each_loop_has_a_line_of_its_own():
     assert len(asyncio.run(steps_of(9))) == len(asyncio.run(steps_of(9))) == 9
+
+
+def test_an_interrupt_that_ends_a_step_holds_nobody_up_for_long(monkeypatch):
+    begin_step, interrupted = bursts._Crowd._begin_step, []
+
+    def interrupted_once(crowd, loop):
+        if not interrupted:
+            interrupted.append(True)
+            raise KeyboardInterrupt
+        begin_step(crowd, loop)
+
+    monkeypatch.setattr(bursts, "LONGEST_S", 0.05)
+    monkeypatch.setattr(bursts._Crowd, "_begin_step", interrupted_once)
+    loop = asyncio.new_event_loop()
+    tasks = [loop.create_task(spread()) for _ in range(9)]
+    crowd = loop.create_task(asyncio.wait(tasks))
+
+    with pytest.raises(KeyboardInterrupt):
+        loop.run_until_complete(crowd)
+    loop.run_until_complete(asyncio.wait_for(crowd, 20))
+    loop.run_until_complete(asyncio.wait_for(asyncio.wait([loop.create_task(spread()) for _ in range(9)]), 20))
+    loop.close()
+
+
+def test_a_loop_that_was_closed_with_a_crowd_in_it_is_not_held():
+    loop = asyncio.new_event_loop()
+    crowd = [loop.create_task(spread()) for _ in range(9)]
+    loop.run_until_complete(asyncio.sleep(0))
+    assert loop in bursts._crowds
+    loop.close()
+
+    asyncio.run(spread())
+
+    assert loop not in bursts._crowds
+    assert sum(task.done() for task in crowd) < 9

@@ -205,6 +205,17 @@ def test_a_record_that_cannot_be_written_is_left_out_and_logged(tmp_path, caplog
     assert len(caplog.records) == 2
 
 
+def test_where_the_connection_is_at_fault_no_row_is_taken_for_written(tmp_path):
+    place = Place(file=tmp_path / NAME)
+    prepare_file(place)
+    store = Store(place)
+    store.commit([run_row(RunInfo(id="r", started_at=1.0))])
+    store._connection.close()
+
+    with pytest.raises(JournalError):
+        store.commit([event_row(noted(1), "{}")])
+
+
 @pytest.mark.parametrize("where", ["head", "middle", "all"])
 async def test_a_damaged_file_is_moved_aside_and_a_new_one_begun(tmp_path, where):
     journal = Journal.open(tmp_path)
@@ -388,7 +399,10 @@ def test_what_an_older_version_asked_and_answered_is_found_by_this_one(tmp_path)
         )
         connection.execute("INSERT INTO answers VALUES ('ka', 'r', 'a', 2, 3.5, 7, 0.5, 'q', 'y', ?)", ['["t"]'])
 
-    Journal.open(tmp_path)
+    with closing(sqlite3.connect(place.file)) as older, older:
+        Journal.open(tmp_path)
+        older.execute("INSERT INTO events (run, number, at, kind, body) VALUES ('r', 3, 6.0, 'Noted', '{}')")
+        older.execute("INSERT INTO asked VALUES ('r', 'late', 'kl', NULL, NULL, NULL)")
 
     with reading_from(place) as connection:
         found = list(answers_of(connection, ["ka", "kb"]))

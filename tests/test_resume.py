@@ -724,6 +724,32 @@ def test_what_was_begun_anew_after_a_kill_and_failed_is_no_longer_unknown(sessio
     assert (statuses(again), sent) == ({"a": "failed", "b": "done"}, ["a", "b"])
 
 
+def test_after_a_run_that_a_quota_cut_short_the_next_one_says_so_and_who_reuses_is_warned(session, tmp_path):
+    work = {"a": "one", "b": "two", "c": "three"}
+    killed(tmp_path, work, "c")
+    ran(work, max_executions=1)
+
+    hint = recollected(work, "scripted:count").hint
+    again, sent = ran(work, reuse=True)
+
+    assert hint.startswith(
+        f"run {again['a'].reused.run} left tasks unsent: --resume (resume=True) would reuse 2 of its"
+    )
+    assert (statuses(again)["c"], sent) == ("unknown", [])
+
+
+def test_what_was_skipped_for_want_of_another_is_no_less_unknown(session, tmp_path):
+    work = {"tasks": {"a": "one", "b": {"prompt": "two", "after": "a"}}}
+    killed(tmp_path, work, "b")
+    between, _ = ran(work, timeout=1e-9)
+
+    again, sent = ran(work, resume=True)
+
+    assert statuses(between) == {"a": "timed_out", "b": "skipped"}
+    assert statuses(again)["b"] == "unknown"
+    assert "b" not in sent
+
+
 def test_a_run_between_that_a_quota_cut_short_hides_nothing_of_what_it_left_unsent(session, tmp_path):
     work = {"a": "one", "b": "two", "c": "three"}
     killed(tmp_path, work, "c")
@@ -1144,7 +1170,15 @@ def test_answers_in_the_file_of_an_older_version_serve_too(session):
     assert session.journal.unknowns(first.run_id) == []
 
 
-@pytest.mark.parametrize("mark", ["{", "[]", "7", '{"mood": "fine"}', '{"under": 7}', '"x"'])
+@pytest.mark.parametrize(
+    "mark",
+    [
+        *("{", "[]", "7", '"x"', "[" * 20_000),
+        *('{"under": 7}', '{"under": "abc"}', '{"under": [1]}', '{"answered_at": "x"}', '{"origin_run": ["x"]}'),
+        *('{"origin_run": 3, "origin_label": 4}', '{"cost_usd": [1]}', '{"cost_usd": "x"}', '{"tokens": "x"}'),
+    ],
+    ids=lambda mark: mark[:30],
+)
 def test_an_answer_beside_which_another_program_wrote_serves_nobody(session, mark):
     ran({"a": "one", "b": "two"})
     with closing(sqlite3.connect(session.journal.file)) as connection, connection:

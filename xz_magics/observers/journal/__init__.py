@@ -12,6 +12,7 @@ from typing import Self
 
 from xz_magics.errors import JournalError, SpecError
 from xz_magics.events import Observer, Stamped, to_json
+from xz_magics.observers.journal.chains import early_end
 from xz_magics.observers.journal.exchange import OTHER, read_file, write_file
 from xz_magics.observers.journal.keys import AnswerRef, task_key
 from xz_magics.observers.journal.owners import this_owner
@@ -25,7 +26,6 @@ from xz_magics.observers.journal.rows import (
     delete_run,
     event_row,
     events_of,
-    reason_of,
     run_row,
     runs_from,
     runs_of,
@@ -166,12 +166,9 @@ class Journal:
             return next((run for run in runs_from(connection, origins, alike=alike) if not run.goes_on), None)
 
     def early_end(self, run: RunInfo) -> str | None:
-        """In words, how a run ended whose tasks had not all ended; None: they had."""
-        if run.ended_at is None:
-            return "died with its kernel"
+        """In words, how a run ended whose work was not done; None: it was."""
         with reading_from(self._place) as connection:
-            reason = reason_of(connection, run.id)
-        return None if reason is None else f"ended early ({reason.partition(chr(10))[0]})"
+            return early_end(connection, run)
 
     def observer(self, run_id: str, about: About | None = None, *, content: bool = True) -> Observer:
         """Without `content`, of each text its sha256 is written. Raises JournalError where the journal is only read."""

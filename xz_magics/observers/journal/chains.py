@@ -7,8 +7,8 @@ from xz_magics.observers.journal.store import Connection
 
 
 def chain_of(connection: Connection, runs: Sequence[RunInfo], latest: str) -> list[str]:
-    """A run with all that it resumes; and before each of them that ended early, the one before it in its cell, if that
-    ended early, too. As far as they are in the journal; of `runs` the latest come first, as here.
+    """A run with all that it resumes; and before each whose work was not done, the one before it in its cell, if its
+    work was not done, either. As far as they are in the journal; of `runs` the latest come first, as here.
     """
     place_of = {run.id: place for place, run in enumerate(runs)}
     found: set[int] = set()
@@ -20,8 +20,8 @@ def chain_of(connection: Connection, runs: Sequence[RunInfo], latest: str) -> li
         found.add(place)
         run = runs[place]
         waiting.append(place_of.get(run.resumes or ""))
-        before = _before(runs[place + 1 :], run) if _ended_early(connection, run) else None
-        if before is not None and _ended_early(connection, before):
+        before = _before(runs[place + 1 :], run) if _is_unfinished(connection, run) else None
+        if before is not None and _is_unfinished(connection, before):
             waiting.append(place_of[before.id])
     return [runs[place].id for place in sorted(found)]
 
@@ -36,7 +36,14 @@ def _before(earlier: Sequence[RunInfo], run: RunInfo) -> RunInfo | None:
     return None
 
 
-def _ended_early(connection: Connection, run: RunInfo) -> bool:
-    if run.goes_on:
-        return False
-    return run.ended_at is None or reason_of(connection, run.id) is not None or left_any_unsent(connection, run.id)
+def early_end(connection: Connection, run: RunInfo) -> str | None:
+    """In words, how a run ended whose work was not done: it died, was stopped, or left tasks unsent; None: it was."""
+    if run.ended_at is None:
+        return "died with its kernel"
+    if (reason := reason_of(connection, run.id)) is not None:
+        return f"ended early ({reason.partition(chr(10))[0]})"
+    return "left tasks unsent" if left_any_unsent(connection, run.id) else None
+
+
+def _is_unfinished(connection: Connection, run: RunInfo) -> bool:
+    return not run.goes_on and early_end(connection, run) is not None

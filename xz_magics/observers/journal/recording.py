@@ -19,8 +19,9 @@ from xz_magics.events import (
 from xz_magics.keys import SHORTEST_KEY
 from xz_magics.observers.journal.cleaning import Cleaned, without_content, without_secrets
 from xz_magics.observers.journal.keys import Origin
+from xz_magics.observers.journal.marks import Mark
 from xz_magics.observers.journal.owners import this_owner
-from xz_magics.observers.journal.rows import Mark, RunInfo, event_row, run_row
+from xz_magics.observers.journal.rows import RunInfo, event_row, run_row
 from xz_magics.observers.journal.store import Row
 from xz_magics.records import Turn, known_sum
 
@@ -77,34 +78,36 @@ class Recorder:
             self._begun = True
             self._write(run_row(self._run(stamped.at)))
         try:
+            self._note(event)
             body = self._cleaned(to_json(event))
+            row = event_row(stamped, body, *self._marked(event, body))
         except Exception:
             logger.exception("event %d of run %s cannot be written and is left out", stamped.number, stamped.run)
             return
-        self._write(event_row(stamped, body, *self._marked(event, body)))
+        self._write(row)
         if isinstance(event, RunEnded):
             self._write(Row("ended", (stamped.at, stamped.run)))
 
-    def _marked(self, event: Event, body: str) -> tuple[str | None, str | None]:
-        """The key and the mark of an intent, or of an answer that may serve again. It notes what these come to."""
-        about = self._about
+    def _note(self, event: Event) -> None:
+        """Who led to whom, and the turns of each task with those that it led to."""
         match event:
-            case CallIntended(label=label):
-                resends, under = about.resends(label), self._under.get(label)
-                return about.key_of(label), Mark(under, *(resends or ())).body if resends or under else None
             case TaskPlanned(task=task, parent=str(parent)) if task.of is None:
                 self._under[task.label] = (*self._under.get(parent, ()), parent)
             case TurnEnded(label=label, turn=turn):
-                self._note_turn(label, turn)
-            case TaskEnded(label=label):
-                turns = self._turns.pop(label, [])
-                if self._content and _serves(event, turns, body):
-                    return about.key_of(label), _answer(event, turns, self._under.get(label)).body
-        return None, None
+                for one in (label, *self._under.get(label, ())):
+                    self._turns.setdefault(one, []).append(turn)
 
-    def _note_turn(self, label: str, turn: Turn) -> None:
-        for one in (label, *self._under.get(label, ())):
-            self._turns.setdefault(one, []).append(turn)
+    def _marked(self, event: Event, body: str) -> tuple[str | None, str | None]:
+        """The key of its task and its mark: of an intent, and of an answer that may serve again."""
+        match event:
+            case CallIntended(label=label):
+                under, (run, origin) = self._under.get(label, ()), self._about.resends(label) or (None, None)
+                return self._about.key_of(label), Mark(under=under, origin_run=run, origin_label=origin).text
+            case TaskEnded(label=label):
+                turns, key = self._turns.pop(label, []), self._about.key_of(label)
+                if self._content and key is not None and _serves(event, turns, body):
+                    return key, _answer(event, turns, self._under.get(label, ())).text
+        return None, None
 
     def _run(self, at: float) -> RunInfo:
         about = self._about
@@ -136,9 +139,16 @@ def _is_masked(ended: TaskEnded, body: str) -> bool:
     return MASK in body and json.loads(body) != json.loads(json.dumps(to_json(ended), default=str))
 
 
-def _answer(ended: TaskEnded, turns: Sequence[Turn], under: tuple[str, ...] | None) -> Mark:
+def _answer(ended: TaskEnded, turns: Sequence[Turn], under: tuple[str, ...]) -> Mark:
     """Of one that was itself reused: its origin, when that was answered, and what it cost there."""
-    if (reused := ended.reused) is not None:
-        return Mark(under, reused.run, reused.label, reused.ended_at, reused.tokens, reused.cost_usd)
-    tokens = known_sum(turn.total_tokens for turn in turns)
-    return Mark(under, tokens=tokens, cost_usd=known_sum(turn.cost_usd for turn in turns))
+    if (reused := ended.reused) is None:
+        tokens, cost_usd = known_sum(turn.total_tokens for turn in turns), known_sum(turn.cost_usd for turn in turns)
+        return Mark(under=under, tokens=tokens, cost_usd=cost_usd)
+    return Mark(
+        under=under,
+        origin_run=reused.run,
+        origin_label=reused.label,
+        answered_at=reused.ended_at,
+        tokens=reused.tokens,
+        cost_usd=reused.cost_usd,
+    )

@@ -5,11 +5,12 @@ import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 from xz_magics.errors import JournalError, XzMagicsError
 from xz_magics.events import RunEnded, Stamped, from_json
-from xz_magics.observers.journal.keys import AnswerRef, Origin
+from xz_magics.observers.journal.keys import AnswerRef
+from xz_magics.observers.journal.marks import Mark
 from xz_magics.observers.journal.owners import is_alive
 from xz_magics.observers.journal.store import Connection, Row
 from xz_magics.observers.journal.tables import COLUMNS
@@ -53,39 +54,6 @@ class Origins:
     cell: str | None = None
     spec_hash: str | None = None
     notebook: str | None = None
-
-
-class Mark(NamedTuple):
-    """What is told of a call's intent, or of an answer that may serve again, beside its key; as in AnswerRef.
-
-    Of an intent, the origin is what it sends once more.
-    """
-
-    under: tuple[str, ...] | None = None
-    origin_run: str | None = None
-    origin_label: str | None = None
-    answered_at: float | None = None
-    tokens: int | None = None
-    cost_usd: float | None = None
-
-    @property
-    def body(self) -> str | None:
-        known = {name: value for name, value in zip(self._fields, self, strict=True) if value is not None}
-        return json.dumps(known) if known else None
-
-    @property
-    def origin(self) -> Origin | None:
-        return None if self.origin_run is None or self.origin_label is None else (self.origin_run, self.origin_label)
-
-    @staticmethod
-    def of(body: str | None) -> "Mark | None":
-        """None: it cannot be read, for another program has written it."""
-        try:
-            mark = Mark(**json.loads(body or "{}"))
-            return mark._replace(under=tuple(map(str, mark.under or ())))
-        except (ValueError, TypeError):
-            logger.exception("what stands beside an event cannot be read")
-            return None
 
 
 RUN = COLUMNS["runs"]
@@ -152,11 +120,11 @@ def reason_of(connection: Connection, run: str) -> str | None:
 
 
 def left_any_unsent(connection: Connection, run: str) -> bool:
-    """Whether it skipped tasks for another reason than that those before them failed, such as for a quota."""
+    """Whether it skipped tasks, such as for a quota or because another failed."""
     looks = """
         SELECT EXISTS (
             SELECT 1 FROM events WHERE run = ? AND kind = 'TaskEnded' AND json_valid(body)
-                AND body ->> '$.status' = 'skipped' AND body ->> '$.error_type' IS NOT 'dependency'
+                AND json_extract(body, '$.status') = 'skipped'
         )
     """
     return bool(connection.execute(looks, (run,)).fetchone()[0])
@@ -173,21 +141,20 @@ def answers_of(connection: Connection, keys: Sequence[str]) -> Iterator[AnswerRe
     """Those with these keys, in no order."""
     for begin in range(0, len(keys), KEYS_AT_ONCE):
         some = keys[begin : begin + KEYS_AT_ONCE]
-        for key, run, label, number, at, body in connection.execute(ANSWERS.format(", ".join("?" * len(some))), some):
-            if (mark := Mark.of(body)) is None:
-                continue
-            yield AnswerRef(
-                key=key,
-                run=run,
-                label=label,
-                number=number,
-                ended_at=mark.answered_at or at,
-                tokens=mark.tokens,
-                cost_usd=mark.cost_usd,
-                origin_run=mark.origin_run,
-                origin_label=mark.origin_label,
-                under=mark.under or (),
-            )
+        for key, run, label, number, at, text in connection.execute(ANSWERS.format(", ".join("?" * len(some))), some):
+            if (mark := Mark.of(text)) is not None:
+                yield AnswerRef(
+                    key=key,
+                    run=run,
+                    label=label,
+                    number=number,
+                    ended_at=mark.answered_at or at,
+                    tokens=mark.tokens,
+                    cost_usd=mark.cost_usd,
+                    origin_run=mark.origin_run,
+                    origin_label=mark.origin_label,
+                    under=mark.under,
+                )
 
 
 def read_each(run: str, rows: Iterable[tuple[int, float, str]]) -> Iterator[Stamped]:

@@ -17,16 +17,17 @@ RUNS = "SELECT id, notebook FROM runs WHERE owner <> '' AND (ended_at IS NULL OR
 """Those that came in a file from elsewhere have no owner."""
 
 PLANNED = """
-SELECT body ->> '$.task.label', body ->> '$.task.model', body ->> '$.task.purpose', body ->> '$.parent',
-    body -> '$.task.tags'
+SELECT json_extract(body, '$.task.label'), json_extract(body, '$.task.model'), json_extract(body, '$.task.purpose'),
+    json_extract(body, '$.parent'), json_quote(json_extract(body, '$.task.tags'))
 FROM events WHERE run = ? AND kind = 'TaskPlanned' AND json_valid(body)
 """
 SPENT = """
 SELECT label, at >= :day_at, sum(coalesce(tokens_in + tokens_out, tokens_in, tokens_out)), sum(cost),
     count(*) - count(cost)
 FROM (
-    SELECT label, at, body ->> '$.turn.input_tokens' AS tokens_in, body ->> '$.turn.output_tokens' AS tokens_out,
-        body ->> '$.turn.cost_usd' AS cost
+    SELECT label, at, json_extract(body, '$.turn.input_tokens') AS tokens_in,
+        json_extract(body, '$.turn.output_tokens') AS tokens_out,
+        json_extract(body, '$.turn.cost_usd') AS cost
     FROM events WHERE run = :run AND kind = 'TurnEnded' AND at >= :week_at AND json_valid(body)
 ) GROUP BY 1, 2
 """

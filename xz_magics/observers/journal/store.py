@@ -49,6 +49,16 @@ TROUBLES: Mapping[int, tuple[str, str]] = {
     sqlite3.SQLITE_READONLY: ("it cannot be written", "give yourself the right to, or set journal: off"),
     sqlite3.SQLITE_CANTOPEN: ("it cannot be opened", "see its folder, or set journal: off"),
 }
+MISFITS = (
+    sqlite3.IntegrityError,
+    sqlite3.ProgrammingError,
+    sqlite3.InterfaceError,
+    sqlite3.DataError,
+    ValueError,
+    OverflowError,
+)
+"""What a row brings about that does not fit its table."""
+
 DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 KEPT_IN_MEMORY = "what the run brings is in xz_magics.last: save it with .to_json()"
 
@@ -213,7 +223,8 @@ def told_of(file: Path) -> Iterator[None]:
 def insert(connection: Connection, group: Sequence[Row]) -> None:
     """All of them at once. A row that does not fit its table is left out, with a logged traceback.
 
-    So is an event of a run whose beginning is not there, for it was deleted.
+    So is an event of a run whose beginning is not there, for it was deleted. Most groups are one statement, which is a
+    transaction of its own: at the end of each further one, the thread waits for its turn.
     """
     by_table = {table: [row.values for row in group if row.table == table] for table in (*COLUMNS, "ended")}
     pieces = [
@@ -221,8 +232,8 @@ def insert(connection: Connection, group: Sequence[Row]) -> None:
         for table in COLUMNS
         for begin in range(0, len(by_table[table]), ROWS_AT_ONCE)
     ]
-    is_one = len(pieces) == 1 and not by_table["ended"]  # then it is a transaction of its own
-    with nullcontext() if is_one else transaction(connection):
+    is_atomic = len(pieces) == 1 and not by_table["ended"]
+    with nullcontext() if is_atomic else transaction(connection):
         for table, rows in pieces:
             _insert(connection, table, rows)
         for values in by_table["ended"]:
@@ -233,13 +244,13 @@ def _insert(connection: Connection, table: str, rows: Sequence[tuple[Any, ...]])
     """What is wrong with one row alone must not keep the others from being written."""
     try:
         connection.execute(_statement(table, len(rows)), [value for row in rows for value in row])
-    except (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.InterfaceError, sqlite3.DataError, ValueError):
-        if len(rows) > 1:
-            with transaction(connection):
-                for row in rows:
-                    _insert(connection, table, [row])
-        else:
-            logger.exception("a row of the journal does not fit the table %s and is left out", table)
+    except MISFITS:
+        with transaction(connection):  # it fails where not a row is at fault, but the connection
+            for row in rows:
+                try:
+                    connection.execute(_statement(table, 1), row)
+                except MISFITS:
+                    logger.exception("a row of the journal does not fit the table %s and is left out", table)
 
 
 @cache

@@ -1,4 +1,4 @@
-"""The journal's tables, as they were made and changed from version to version; it alone names their columns."""
+"""The journal's tables, as they were made and changed from version to version."""
 
 from collections.abc import Mapping, Sequence
 
@@ -37,21 +37,29 @@ MIGRATIONS: Sequence[str] = (
     ALTER TABLE events ADD COLUMN key TEXT;
     ALTER TABLE events ADD COLUMN mark TEXT;
     UPDATE events SET (key, mark) = (
-        SELECT key, json_object('under', json(under), 'origin_run', resends_run, 'origin_label', resends_label)
+        SELECT key, json_object(
+            'under', CASE WHEN json_valid(under) THEN json(under) END,
+            'origin_run', resends_run, 'origin_label', resends_label
+        )
         FROM asked WHERE run = events.run AND label = events.label
     ) WHERE kind = 'CallIntended';
     UPDATE events SET (key, mark) = (
         SELECT key, json_object(
-            'under', json(under), 'origin_run', origin_run, 'origin_label', origin_label,
-            'answered_at', ended_at, 'tokens', tokens, 'cost_usd', cost_usd
+            'under', CASE WHEN json_valid(under) THEN json(under) END,
+            'origin_run', origin_run, 'origin_label', origin_label,
+            'answered_at', CASE WHEN origin_run IS NOT NULL THEN ended_at END,
+            'tokens', tokens, 'cost_usd', cost_usd
         ) FROM answers WHERE run = events.run AND label = events.label AND number = events.number
     ) WHERE kind = 'TaskEnded';
     CREATE INDEX events_by_key ON events (key) WHERE kind = 'TaskEnded' AND key IS NOT NULL;
-    DROP TABLE asked;
-    DROP TABLE answers;
+    DELETE FROM asked;
+    DELETE FROM answers;
     """,
 )
-"""Each leads from one version to the next; the file's `user_version` tells how many it has seen."""
+"""Each leads from one version to the next; the file's `user_version` tells how many it has seen.
+
+`asked` and `answers` are empty since the third: a process of an older version that is at work may still write there.
+"""
 
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     "runs": (

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from xz_magics.events import CallIntended, RetryScheduled, Stamped, TaskEnded, TurnEnded
 from xz_magics.observers.journal.keys import Origin, Sent, sum_if_all_known
-from xz_magics.observers.journal.rows import Mark, read_each
+from xz_magics.observers.journal.marks import Mark
+from xz_magics.observers.journal.rows import read_each
 from xz_magics.observers.journal.store import Connection
 from xz_magics.records import Turn, known_sum
 
@@ -38,7 +39,7 @@ def sent_of(connection: Connection, runs: Sequence[str]) -> list[Sent]:
             "SELECT label, key, mark FROM events WHERE run = ? AND kind = 'CallIntended'", (run,)
         ).fetchall()
         keys = {label: key for label, key, _ in rows}
-        marks = {label: mark for label, _, body in rows if body is not None and (mark := Mark.of(body)) is not None}
+        marks = {label: mark for label, _, text in rows if text is not None and (mark := Mark.of(text)) is not None}
         tops = {label: mark.under[0] for label, mark in marks.items() if mark.under}
         resent |= {mark.origin for mark in marks.values() if mark.origin is not None}
         tops_unknown: dict[str, list[Unknown]] = {}
