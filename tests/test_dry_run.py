@@ -81,7 +81,7 @@ def test_a_dry_run_and_a_run_plan_the_same_tasks_and_the_run_stays_below(work):
 
 def test_nothing_is_sent_fetched_or_started_and_nothing_is_used(session, tmp_path, monkeypatch):
     monkeypatch.setenv("XZ_MAGICS_CACHE", str(tmp_path / "cache"))
-    before = threading.enumerate()
+    before = set(threading.enumerate())
 
     for model in ("local", "house:dear", "scripted:hi"):
         dry_run(["a", "b"], model=model)
@@ -91,7 +91,7 @@ def test_nothing_is_sent_fetched_or_started_and_nothing_is_used(session, tmp_pat
     assert session.quota.reserved == (0, 0, 0)
     assert (session.runs.all(), session.last) == ([], None)
     assert "engine" not in vars(session)
-    assert threading.enumerate() == before
+    assert set(threading.enumerate()) <= before  # of those before, any may have ended
 
 
 def test_what_is_wrong_with_a_run_is_wrong_with_its_dry_run():
